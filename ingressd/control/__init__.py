@@ -1,0 +1,1 @@
+"""The controller process: reconcile loop, publisher, workers' lives, DNS of ExternalName Services."""

@@ -1,0 +1,115 @@
+"""What controller and worker say to each other over their socketpair, and how it is framed.
+
+Controller -> worker: WorkerSettings once, then Updates. Worker -> controller: Serving after each Update, a Report each
+second. A frame is a length (4 bytes, big endian) and a msgpack message. No IO here: bytes in, messages out.
+"""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ingressd.model import Update, WorkerSettings
+
+T = TypeVar("T")
+
+HISTOGRAMS = (
+    "request_duration_seconds",
+    "response_duration_seconds",
+    "header_duration_seconds",
+    "connect_duration_seconds",
+    "request_size",
+    "response_size",
+    "bytes_sent",
+)
+"""The request histograms of ingress-nginx, in the order of RequestSeries.sums."""
+
+TIME_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LENGTH_BUCKETS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
+SIZE_BUCKETS = (10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
+BUCKETS = (TIME_BUCKETS, TIME_BUCKETS, TIME_BUCKETS, TIME_BUCKETS, LENGTH_BUCKETS, LENGTH_BUCKETS, SIZE_BUCKETS)
+"""Upper bounds of each of HISTOGRAMS, without +Inf."""
+
+
+class RequestSeries(msgspec.Struct, frozen=True, array_like=True):
+    """Requests that share all labels, counted since the report before."""
+
+    host: str
+    """Of the rule, so wildcards stay one series; empty for rules without host."""
+    path: str
+    namespace: str
+    ingress: str
+    service: str
+    method: str
+    status: int
+    requests: int
+    sums: tuple[float, ...]
+    """One of each of HISTOGRAMS."""
+    buckets: tuple[tuple[int, ...], ...]
+    """For each of HISTOGRAMS: observations per bucket, not cumulative, the last being +Inf."""
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """A figure of our own: the metric's name without prefix, the value of its one label (or empty), the figure."""
+
+    name: str
+    label: str
+    value: float
+
+
+class Serving(msgspec.Struct, frozen=True, tag=True):
+    """The worker serves this generation (and accepts connections)."""
+
+    generation: int
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """What happened in a worker since its report before."""
+
+    requests: tuple[RequestSeries, ...] = ()
+    counters: tuple[Sample, ...] = ()
+    """Increments."""
+    gauges: tuple[Sample, ...] = ()
+    """Values as they are now."""
+
+
+ToWorker = WorkerSettings | Update
+FromWorker = Serving | Report
+
+_LENGTH = 4
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """The bytes that carry `message`."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(_LENGTH, "big") + body
+
+
+class Frames(Generic[T]):
+    """Cuts a byte stream into the messages of one direction."""
+
+    def __init__(self, decoder: "msgspec.msgpack.Decoder[T]") -> None:
+        self._decoder = decoder
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[T]:
+        """The messages that `data` completes. Raises msgspec.DecodeError for what no peer of ours sends."""
+        self._data += data
+        while len(self._data) >= _LENGTH:
+            end = _LENGTH + int.from_bytes(self._data[:_LENGTH], "big")
+            if len(self._data) < end:
+                return
+            body = bytes(self._data[_LENGTH:end])
+            del self._data[:end]
+            yield self._decoder.decode(body)
+
+
+def frames_to_worker() -> Frames[ToWorker]:
+    """What a worker reads with."""
+    return Frames(msgspec.msgpack.Decoder(ToWorker))
+
+
+def frames_from_worker() -> Frames[FromWorker]:
+    """What the controller reads with, one for each worker."""
+    return Frames(msgspec.msgpack.Decoder(FromWorker))

@@ -1,0 +1,32 @@
+"""What the proxy should do, as frozen values: virtual hosts, routes, clusters, endpoints, problems.
+
+Pure values. No IO, no clock, no logging; nothing here knows of Kubernetes objects beyond their names. These types
+cross the process boundary between controller and worker as msgpack.
+"""
+
+from ingressd.model.cluster import Cluster, ClusterKey, Endpoint
+from ingressd.model.problem import ObjectRef, Problem, Severity
+from ingressd.model.route import PathKind, PathMatch, Policy, Route, VirtualHost
+from ingressd.model.settings import AccessLogFormat, Limits, Timeouts, WorkerSettings
+from ingressd.model.snapshot import Snapshot, Update, diff
+
+__all__ = [
+    "AccessLogFormat",
+    "Cluster",
+    "ClusterKey",
+    "Endpoint",
+    "Limits",
+    "ObjectRef",
+    "PathKind",
+    "PathMatch",
+    "Policy",
+    "Problem",
+    "Route",
+    "Severity",
+    "Snapshot",
+    "Timeouts",
+    "Update",
+    "VirtualHost",
+    "WorkerSettings",
+    "diff",
+]

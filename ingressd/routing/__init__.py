@@ -1,0 +1,1 @@
+"""model -> compiled Table: host by dict, then path; precedence is one comparable value. Pure."""
