@@ -10,8 +10,8 @@ from ingressd.model.route import Route, VirtualHost
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Everything a worker needs in order to serve. The same objects always give an equal Snapshot: virtual hosts are sorted
-    by host, clusters by key. `default` is the controller's default backend, None for the built-in 404."""
+    """Everything a worker needs in order to serve. The same objects always give an equal Snapshot: virtual hosts are
+    sorted by host, clusters by key. `default` is the controller's default backend, None for the built-in 404."""
 
     virtual_hosts: tuple[VirtualHost, ...] = ()
     clusters: tuple[Cluster, ...] = ()
@@ -19,8 +19,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Update(msgspec.Struct, frozen=True, tag=True):
-    """What to change in a worker's state to reach `generation`. A `full` update replaces the state, any other is applied to
-    the state of the generation before."""
+    """What to change in a worker's state to reach `generation`. A `full` update replaces the state, any other is
+    applied to the state of the generation before."""
 
     generation: int
     full: bool = False
