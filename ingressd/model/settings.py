@@ -4,8 +4,6 @@ from enum import StrEnum
 
 import msgspec
 
-KIB = 1024
-
 
 class AccessLogFormat(StrEnum):
     """TEXT is the default log line of ingress-nginx, JSON has the same fields and a few more."""
@@ -36,14 +34,6 @@ class Timeouts(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """What one worker accepts at most."""
 
-    request_line: int = 8 * KIB
-    """nginx: one buffer of large-client-header-buffers, 8 KiB. Longer: 414."""
-    field: int = 8 * KIB
-    """One field line, name and value; nginx as above. Longer: 431."""
-    head: int = 32 * KIB
-    """The whole head; nginx: four such buffers. Longer: 431."""
-    fields: int = 100
-    """Field lines in a head; Apache: 100. More: 431."""
     connections: int = 16384
     """Client connections; ingress-nginx: max-worker-connections. More: 503 and close."""
     upstream_idle: int = 320

@@ -1,0 +1,28 @@
+cimport cython
+
+
+cdef class Decision:
+    cdef readonly str host
+    cdef readonly object route
+    cdef public object attachment
+
+
+cdef class HostTable:
+    cdef readonly dict exact
+    cdef readonly dict prefixes
+    cdef readonly Decision default
+    cdef readonly Decision root
+    cdef readonly Py_ssize_t depth
+
+    @cython.locals(decision=Decision, end=Py_ssize_t, _=Py_ssize_t)
+    cpdef Decision find(self, bytes path)
+
+
+cdef class Table:
+    cdef dict _hosts
+    cdef dict _wildcards
+    cdef HostTable _any
+    cdef Decision _default
+
+    @cython.locals(table=HostTable, decision=Decision, dot=Py_ssize_t)
+    cpdef Decision lookup(self, bytes host, bytes path)

@@ -1,0 +1,124 @@
+"""The compiled form of all virtual hosts: which route a request takes.
+
+Look-up is a dict by host, then a dict by path: its cost depends on the depth of the paths configured for that one host,
+never on how many hosts, routes or elements there are. A Table is not changed once made; `updated` makes the next one.
+"""
+
+from ingressd.model import PathKind, Route, Update, VirtualHost
+
+
+class Decision:
+    """A route with the virtual host it was found in. One object per route and table, made when the table is compiled."""
+
+    __slots__ = ("attachment", "host", "route")
+
+    def __init__(self, host: str, route: Route) -> None:
+        self.host = host
+        self.route = route
+        self.attachment: object = None
+        """Room for what the data plane keeps per route (counters, rendered names). It goes when the route changes."""
+
+    def __repr__(self) -> str:
+        return f"<Decision {self.host or '*'}{self.route.path.value} -> {self.route.cluster}>"
+
+
+class HostTable:
+    """The routes of one virtual host."""
+
+    __slots__ = ("default", "depth", "exact", "prefixes", "root")
+
+    def __init__(self, virtual_host: VirtualHost) -> None:
+        self.exact: dict[bytes, Decision] = {}
+        self.prefixes: dict[bytes, Decision] = {}
+        for route in sorted(virtual_host.routes, key=lambda route: route.path.precedence, reverse=True):
+            decision = Decision(virtual_host.host, route)
+            value = route.path.value.encode()
+            if route.path.kind is PathKind.EXACT:
+                self.exact.setdefault(value, decision)
+            else:
+                # `/foo` and `/foo/` match the same paths; the longer comes first in the sorting and stays.
+                self.prefixes.setdefault(value.rstrip(b"/"), decision)
+        self.default = Decision(virtual_host.host, virtual_host.default) if virtual_host.default else None
+        self.root = self.prefixes.get(b"", self.default)
+        self.depth = max((prefix.count(b"/") for prefix in self.prefixes), default=0)
+
+    def find(self, path: bytes) -> Decision | None:
+        """The route for a normalised path: exact, else the longest prefix of whole elements, else the default."""
+        decision = self.exact.get(path)
+        if decision is not None:
+            return decision
+        if self.depth:
+            # Start at the deepest prefix there is: a path of a thousand elements costs no more.
+            end = 0
+            for _ in range(self.depth):
+                end = path.find(b"/", end + 1)
+                if end < 0:
+                    end = len(path)
+                    break
+            while end > 0:
+                decision = self.prefixes.get(path[:end])
+                if decision is not None:
+                    return decision
+                end = path.rfind(b"/", 0, end)
+        return self.root
+
+
+class Table:
+    """All virtual hosts. Made empty; `updated` gives the table that an Update leads to."""
+
+    __slots__ = ("_any", "_default", "_hosts", "_wildcards")
+
+    def __init__(
+        self,
+        hosts: dict[bytes, HostTable] | None = None,
+        wildcards: dict[bytes, HostTable] | None = None,
+        any_host: HostTable | None = None,
+        default: Decision | None = None,
+    ) -> None:
+        self._hosts = hosts or {}
+        self._wildcards = wildcards or {}
+        self._any = any_host
+        self._default = default
+
+    def __len__(self) -> int:
+        return len(self._hosts) + len(self._wildcards) + (self._any is not None)
+
+    def updated(self, update: Update) -> "Table":
+        """The table after `update`; hosts it does not name are shared with this one."""
+        hosts = {} if update.full else dict(self._hosts)
+        wildcards = {} if update.full else dict(self._wildcards)
+        any_host = None if update.full else self._any
+        for host in update.removed_hosts:
+            if not host:
+                any_host = None
+            elif host.startswith("*"):
+                wildcards.pop(host[1:].encode(), None)
+            else:
+                hosts.pop(host.encode(), None)
+        for virtual_host in update.virtual_hosts:
+            compiled = HostTable(virtual_host)
+            if not virtual_host.host:
+                any_host = compiled
+            elif virtual_host.host.startswith("*"):
+                wildcards[virtual_host.host[1:].encode()] = compiled
+            else:
+                hosts[virtual_host.host.encode()] = compiled
+        return Table(hosts, wildcards, any_host, Decision("", update.default) if update.default else None)
+
+    def lookup(self, host: bytes, path: bytes) -> Decision | None:
+        """Where a request goes; None: to nobody (404).
+
+        `host` is normal (`normal_host`), empty for an HTTP/1.0 request without one; `path` likewise (`normal_path`).
+        An exact host beats a wildcard (one label), which beats the virtual host for all others. A host that matches
+        but has no route for the path falls to its own default and then to the controller's, never to a wider host.
+        """
+        table = self._hosts.get(host)
+        if table is None:
+            if self._wildcards:
+                dot = host.find(b".")
+                if dot > 0:
+                    table = self._wildcards.get(host[dot:])
+            if table is None:
+                table = self._any
+        decision = table.find(path) if table is not None else None
+        return decision if decision is not None else self._default
