@@ -1,3 +1,20 @@
 """The HTTP/1.1 message codec, without IO: bytes <-> heads and bodies, framing rules, limits.
 
-Strict on purpose: what two implementations could read differently is refused, never repaired."""
+Strict on purpose: what two implementations could read differently is refused, never repaired. `head` scans and writes
+heads, `chunked` bodies in chunks, `grammar` has the tables and limits, `errors` the one exception.
+"""
+
+from ingressd.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
+from ingressd.http1.errors import FramingError
+from ingressd.http1.head import RequestHead, ResponseHead, Trailers, valid_host
+
+__all__ = [
+    "ChunkedDecoder",
+    "FramingError",
+    "RequestHead",
+    "ResponseHead",
+    "Trailers",
+    "encode_chunk",
+    "encode_last_chunk",
+    "valid_host",
+]
