@@ -4,6 +4,7 @@ cimport cython
 cdef class Decision:
     cdef readonly str host
     cdef readonly object route
+    cdef readonly bytes name
     cdef public object attachment
 
 

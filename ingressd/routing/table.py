@@ -10,11 +10,13 @@ from ingressd.model import PathKind, Route, Update, VirtualHost
 class Decision:
     """A route with the virtual host it was found in. One object per route and table, made when the table is compiled."""
 
-    __slots__ = ("attachment", "host", "route")
+    __slots__ = ("attachment", "host", "name", "route")
 
     def __init__(self, host: str, route: Route) -> None:
         self.host = host
         self.route = route
+        self.name = str(route.cluster).encode() if route.cluster else b"-"
+        """As the access log names the cluster: `namespace-service-port`."""
         self.attachment: object = None
         """Room for what the data plane keeps per route (counters, rendered names). It goes when the route changes."""
 

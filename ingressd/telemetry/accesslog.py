@@ -1,0 +1,169 @@
+"""Access log lines: the default format of ingress-nginx field for field, or JSON with the same and a few more.
+
+Unlike there, responses of our own (404, 400, 503 ...) are logged as well. Text is escaped as nginx does it: a quote, a
+backslash and everything that is not printable ASCII becomes \\xXX, so a client cannot forge a line.
+"""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+
+from ingressd.model import AccessLogFormat
+from ingressd.telemetry.record import Attempt, Record
+
+_PRINTABLE = bytes(0x20 <= code < 0x7F and code not in b'"\\' for code in range(256))
+
+
+def escape(value: bytes) -> bytes:
+    """`value` with what could break a line or a quoted field as \\xXX; `-` for nothing, as nginx writes it."""
+    if not value:
+        return b"-"
+    plain = _PRINTABLE
+    for byte in value:
+        if not plain[byte]:
+            return _escaped(value)
+    return value
+
+
+def _escaped(value: bytes) -> bytes:
+    return b"".join(b"%c" % code if _PRINTABLE[code] else b"\\x%02X" % code for code in value)
+
+
+def remote_user(authorization: bytes) -> bytes:
+    """The user name of Basic credentials (RFC 7617), nothing for any other."""
+    scheme, _, credentials = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return decoded.partition(b":")[0]
+
+
+def local_time(seconds: float) -> bytes:
+    """Seconds since the epoch as nginx's $time_local: `21/Nov/2026:10:15:00 +0000`."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%d/%b/%Y:%H:%M:%S %z").encode()
+
+
+def iso_time(seconds: float) -> bytes:
+    """Seconds since the epoch as nginx's $time_iso8601: `2026-11-21T10:15:00+00:00`."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds").encode()
+
+
+def _seconds(value: float) -> bytes:
+    return b"%.3f" % value if value >= 0 else b"-"
+
+
+def _status(attempt: Attempt, record: Record) -> bytes:
+    """An attempt without a response is logged with the status it would have led to, as nginx does."""
+    status = attempt.status
+    if not status:
+        status = 504 if record.status == 504 else 502
+    return b"%d" % status
+
+
+class AccessLog:
+    """Renders records into lines."""
+
+    __slots__ = ("_json", "enabled", "time")
+
+    def __init__(self, form: AccessLogFormat) -> None:
+        self.enabled = form is not AccessLogFormat.OFF
+        self._json = form is AccessLogFormat.JSON
+        self.time = b""
+        """The present time as a line shows it; set by `tick`."""
+
+    def tick(self, seconds: float) -> None:
+        """Tells the time (seconds since the epoch); called about every second rather than per line."""
+        self.time = iso_time(seconds) if self._json else local_time(seconds)
+
+    def line(self, record: Record, duration: float) -> bytes:
+        """The line of a finished exchange, with its line feed; `duration` in seconds."""
+        return self._as_json(record, duration) if self._json else self._as_text(record, duration)
+
+    def _as_text(self, record: Record, duration: float) -> bytes:
+        head = record.head
+        upstream_name = b"-"
+        decision = record.decision
+        if decision is not None:
+            upstream_name = decision.name
+        if head is None:
+            user = request = referer = agent = b"-"
+        else:
+            user = b"-"
+            if head.authorization:
+                user = escape(remote_user(head.authorization))
+            request = escape(head.line)
+            referer = escape(head.referer)
+            agent = escape(head.user_agent)
+        if len(record.attempts) == 1:
+            attempt: Attempt = record.attempts[0]
+            address = attempt.address
+            length = b"%d" % attempt.response_length
+            time = _seconds(attempt.response_time)
+            status = _status(attempt, record)
+        elif not record.attempts:
+            address = length = time = status = b"-"
+        else:
+            address = b", ".join([a.address for a in record.attempts])
+            length = b", ".join([b"%d" % a.response_length for a in record.attempts])
+            time = b", ".join([_seconds(a.response_time) for a in record.attempts])
+            status = b", ".join([_status(a, record) for a in record.attempts])
+        return b'%b - %b [%b] "%b" %d %d "%b" "%b" %d %.3f [%b] [] %b %b %b %b %b\n' % (
+            record.remote_address,
+            user,
+            self.time,
+            request,
+            record.status,
+            record.body_bytes_sent,
+            referer,
+            agent,
+            record.request_length,
+            duration,
+            upstream_name,
+            address,
+            length,
+            time,
+            status,
+            record.request_id or b"-",
+        )
+
+    def _as_json(self, record: Record, duration: float) -> bytes:
+        head = record.head
+        decision = record.decision
+        source = decision.route.source if decision is not None else None
+        attempts = record.attempts
+        fields = {
+            "time": self.time.decode(),
+            "remote_addr": record.remote_address.decode(),
+            "remote_user": _text(remote_user(head.authorization)) if head is not None and head.authorization else "",
+            "request": _text(head.line) if head is not None else "",
+            "status": record.status,
+            "body_bytes_sent": record.body_bytes_sent,
+            "http_referer": _text(head.referer) if head is not None else "",
+            "http_user_agent": _text(head.user_agent) if head is not None else "",
+            "request_length": record.request_length,
+            "request_time": round(duration, 3),
+            "proxy_upstream_name": decision.name.decode() if decision is not None else "",
+            "proxy_alternative_upstream_name": "",
+            "upstream_addr": ", ".join(attempt.address.decode() for attempt in attempts),
+            "upstream_response_length": ", ".join(str(attempt.response_length) for attempt in attempts),
+            "upstream_response_time": ", ".join(_seconds(attempt.response_time).decode() for attempt in attempts),
+            "upstream_status": ", ".join(_status(attempt, record).decode() for attempt in attempts),
+            "req_id": _text(record.request_id),
+            "host": _text(head.host) if head is not None else "",
+            "namespace": source.namespace if source is not None else "",
+            "ingress": source.name if source is not None else "",
+            "reason": record.reason,
+        }
+        return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
+def _text(value: bytes) -> str:
+    """Bytes of a client as text: UTF-8 where they are, else each byte as the character of its number."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -1,0 +1,113 @@
+"""The request metrics of one worker: counted per exchange, taken away as increments once a second.
+
+The series are those of ingress-nginx. Exchanges that reached no Ingress are not among them.
+"""
+
+from ingressd.link import BUCKETS, RequestSeries
+from ingressd.routing.table import Decision
+from ingressd.telemetry.record import Attempt, Record
+
+_METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PROPFIND", b"REPORT")
+)
+"""Methods that are labels of their own; a client must not make series by inventing methods."""
+
+_COUNT = len(BUCKETS)
+
+
+class Series:
+    """The increments of one set of labels."""
+
+    __slots__ = ("buckets", "requests", "sums")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.sums = [0.0] * _COUNT
+        self.buckets = [[0] * (len(bounds) + 1) for bounds in BUCKETS]
+
+    def observe(self, which: int, value: float) -> None:
+        """Counts `value` in histogram number `which` of link.HISTOGRAMS."""
+        self.sums[which] += value
+        bounds = BUCKETS[which]
+        bucket = 0
+        for bound in bounds:
+            if value <= bound:
+                break
+            bucket += 1
+        counts = self.buckets[which]
+        counts[bucket] += 1
+
+
+class RouteSeries:
+    """All series of one route; kept on its Decision."""
+
+    __slots__ = ("decision", "series")
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        self.series: dict[tuple[bytes, int], Series] = {}
+
+
+class RequestMetrics:
+    """Counts exchanges. `take` gives what was counted since it was last called."""
+
+    __slots__ = ("_touched",)
+
+    def __init__(self) -> None:
+        self._touched: list[RouteSeries] = []
+
+    def add(self, record: Record, duration: float) -> None:
+        """Counts one finished exchange; `duration` in seconds from its first byte to its last."""
+        decision = record.decision
+        head = record.head
+        if decision is None or head is None:
+            return
+        route_series = decision.attachment
+        if not isinstance(route_series, RouteSeries):
+            route_series = RouteSeries(decision)
+            decision.attachment = route_series
+        if not route_series.series:
+            self._touched.append(route_series)
+        method = head.method if head.method in _METHODS else b"OTHER"
+        key = (method, record.status)
+        series = route_series.series.get(key)
+        if series is None:
+            series = Series()
+            route_series.series[key] = series
+        series.requests += 1
+        series.observe(0, duration)
+        if record.attempts:
+            attempt: Attempt = record.attempts[-1]
+            if attempt.response_time >= 0:
+                series.observe(1, attempt.response_time)
+            if attempt.header_time >= 0:
+                series.observe(2, attempt.header_time)
+            if attempt.connect_time >= 0:
+                series.observe(3, attempt.connect_time)
+        series.observe(4, record.request_length)
+        series.observe(5, record.bytes_sent)
+        series.observe(6, record.bytes_sent)
+
+    def take(self) -> tuple[RequestSeries, ...]:
+        """The increments since the call before."""
+        taken = []
+        for route_series in self._touched:
+            route = route_series.decision.route
+            for (method, status), series in route_series.series.items():
+                taken.append(
+                    RequestSeries(
+                        host=route_series.decision.host,
+                        path=route.path.value,
+                        namespace=route.source.namespace,
+                        ingress=route.source.name,
+                        service=route.cluster.service if route.cluster else "",
+                        method=method.decode(),
+                        status=status,
+                        requests=series.requests,
+                        sums=tuple(series.sums),
+                        buckets=tuple(tuple(counts) for counts in series.buckets),
+                    )
+                )
+            route_series.series = {}
+        self._touched = []
+        return tuple(taken)
