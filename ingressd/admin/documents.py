@@ -1,0 +1,88 @@
+"""The JSON documents of the API, in pieces, so that a large snapshot never holds up the controller's loop for long.
+
+Keys are stable: programs read them. There is nothing secret in a snapshot, and nothing is added here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+
+from ingressd.admin.view import View, WorkerStatus
+from ingressd.model import Cluster, ClusterKey, PathKind, Problem, Route, VirtualHost
+
+PIECE = 100
+"""Virtual hosts or clusters encoded in one go: a few milliseconds."""
+
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+_PATH_TYPES = {PathKind.EXACT: "Exact", PathKind.PREFIX: "Prefix"}
+
+
+def snapshot(view: View) -> Iterator[bytes]:
+    """What is published, and which generation each worker serves."""
+    state = view.snapshot
+    head = {
+        "generation": view.generation,
+        "workers": [_worker(status) for status in view.workers()],
+        "default": state.default and _route(state.default),
+    }
+    # An object is left open after its last member, for the two long arrays to follow.
+    yield _encode(head)[:-1]
+    yield b',"virtual_hosts":['
+    yield from _elements(map(_virtual_host, state.virtual_hosts))
+    yield b'],"clusters":['
+    yield from _elements(map(_cluster, state.clusters))
+    yield b"]}"
+
+
+def problems(found: Sequence[Problem]) -> Iterator[bytes]:
+    """All problems: object, field, reason, severity, message, and file and line where the object comes from a file."""
+    yield b'{"problems":['
+    yield from _elements(found)
+    yield b"]}"
+
+
+def _elements(values: Iterable[object]) -> Iterator[bytes]:
+    rest = iter(values)
+    comma = b""
+    while piece := list(islice(rest, PIECE)):
+        yield comma + _encode(piece)[1:-1]
+        comma = b","
+
+
+def _worker(status: WorkerStatus) -> dict[str, Any]:
+    return {"worker": status.worker, "pid": status.pid or None, "generation": status.generation}
+
+
+def _virtual_host(host: VirtualHost) -> dict[str, Any]:
+    return {
+        "host": host.host,
+        "routes": [_route(route) for route in host.routes],
+        "default": host.default and _route(host.default),
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return {
+        "path": route.path.value,
+        "path_type": _PATH_TYPES[route.path.kind],
+        "cluster": route.cluster and _cluster_key(route.cluster),
+        "source": route.source,
+        "field": route.field,
+        "policy": route.policy,
+    }
+
+
+def _cluster_key(key: ClusterKey) -> dict[str, str]:
+    return {"namespace": key.namespace, "service": key.service, "port": key.port}
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    return {
+        **_cluster_key(cluster.key),
+        "dns_name": cluster.dns_name or None,
+        "endpoints": [str(endpoint) for endpoint in cluster.endpoints],
+    }

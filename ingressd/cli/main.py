@@ -1,0 +1,67 @@
+"""The command `ingressd`: finds the module of the command asked for and runs it.
+
+A command is a module `ingressd.cli.<name>` with `main(arguments, environment) -> exit code`; it is imported only when
+asked for. Exit codes: 0 done, 2 what was asked for cannot be done (said in one line on stderr), else a defect.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Protocol, cast
+
+from ingressd.cli.flags import UsageError
+
+COMMANDS = {
+    "run": "serve the Ingresses of a directory of manifests",
+    "routes": "print the routing table that manifests give, and their problems",
+    "version": "print the version and which modules are compiled",
+}
+
+EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+class Command(Protocol):
+    def main(self, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Does the command's work. Raises UsageError for what the user can mend."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line `arguments` (default: the process's own) and gives the exit code."""
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    try:
+        return _dispatch(name, rest)
+    except UsageError as error:
+        print(f"ingressd: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone (`ingressd routes | head`); nothing more can be said on that stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(name: str, rest: Sequence[str]) -> int:
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        name = "version"
+    if name not in COMMANDS:
+        given = f"unknown command {name!r}" if name else "no command given"
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise UsageError(f"{given}: " + (f"did you mean {near[0]}?" if near else f"write one of {', '.join(COMMANDS)}"))
+    command = cast(Command, import_module(f"ingressd.cli.{name}"))
+    return command.main(rest, os.environ)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        ["usage: ingressd COMMAND [FLAGS]", "", "Commands:", *lines, "", "ingressd COMMAND --help lists the flags."]
+    )

@@ -1,0 +1,110 @@
+"""Texts of flags -> typed values. Each function raises ValueError with a sentence that says what to write instead."""
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
+
+E = TypeVar("E", bound=StrEnum)
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def text(value: str) -> str:
+    """Any text but the empty one."""
+    if not value:
+        raise ValueError("the value is empty")
+    return value
+
+
+def boolean(value: str) -> bool:
+    """The spellings that Go's flags take."""
+    if value in ("true", "True", "TRUE", "t", "T", "1"):
+        return True
+    if value in ("false", "False", "FALSE", "f", "F", "0"):
+        return False
+    raise ValueError(f"{value!r} is not a boolean: write true or false")
+
+
+def port(value: str) -> int:
+    """A TCP port; 0 lets the system choose one."""
+    if value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65535:
+        return int(value)
+    raise ValueError(f"{value!r} is not a port: write a number from 0 to 65535")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A parser of whole numbers that are at least `least`."""
+
+    def parse(value: str) -> int:
+        if value.isascii() and value.isdigit() and len(value) <= 9 and int(value) >= least:
+            return int(value)
+        raise ValueError(f"{value!r} is not a whole number from {least} to 999999999")
+
+    return parse
+
+
+def duration(value: str) -> float:
+    """Seconds, more than 0: `60`, `60s`, `500ms`, `5m`, `1h`."""
+    found = _DURATION.fullmatch(value)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{value!r} is not a duration above 0: write for instance 60, 60s, 500ms, 5m or 1h")
+    return seconds
+
+
+def workers(value: str) -> int | None:
+    """A number of worker processes; None for `auto`."""
+    if value == "auto":
+        return None
+    if value.isascii() and value.isdigit() and 1 <= len(value) <= 3 and int(value) > 0:
+        return int(value)
+    raise ValueError(f"{value!r} is not a number of workers: write auto or a number from 1 to 999")
+
+
+def addresses(value: str) -> tuple[str, ...]:
+    """IP addresses, comma separated, v6 with or without brackets; in canonical spelling."""
+    return tuple(_address(part.strip()) for part in value.split(","))
+
+
+def _address(value: str) -> str:
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address: write for instance 127.0.0.1 or ::1") from None
+
+
+def networks(value: str) -> tuple[str, ...]:
+    """Networks in CIDR notation or single addresses, comma separated; all as CIDR."""
+    return tuple(_network(part.strip()) for part in value.split(","))
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is neither a network nor an address: write for instance 10.0.0.0/8 or 192.0.2.1"
+        ) from None
+    raise ValueError(f"{value!r} has bits set to the right of its prefix: write {meant}")
+
+
+def choice(of: type[E]) -> Callable[[str], E]:
+    """A parser of the members of an enumeration by value."""
+
+    def parse(value: str) -> E:
+        try:
+            return of(value)
+        except ValueError:
+            known = [member.value for member in of]
+            raise ValueError(f"{value!r} is not known: write {', '.join(known[:-1])} or {known[-1]}") from None
+
+    return parse
