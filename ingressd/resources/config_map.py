@@ -7,7 +7,7 @@ import msgspec
 from ingressd.resources.metadata import KubernetesObject, Metadata
 
 
-class ConfigMap(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class ConfigMap(KubernetesObject, frozen=True, kw_only=True):
     """ConfigMap, v1."""
 
     KIND: ClassVar[str] = "ConfigMap"

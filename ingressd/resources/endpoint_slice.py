@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-import msgspec
-
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import KubernetesObject, LabelledMetadata
+from ingressd.resources.metadata import KubernetesObject, LabelledMetadata, Part
 from ingressd.resources.syntax import port_fault
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ADDRESS_TYPES = ("IPv4", "IPv6", "FQDN")
 
 
-class EndpointConditions(msgspec.Struct, frozen=True, rename="camel"):
+class EndpointConditions(Part, frozen=True):
     """EndpointConditions, with what the API says of those left out."""
 
     ready: bool = True
@@ -21,14 +19,14 @@ class EndpointConditions(msgspec.Struct, frozen=True, rename="camel"):
     terminating: bool = False
 
 
-class SliceEndpoint(msgspec.Struct, frozen=True, rename="camel"):
+class SliceEndpoint(Part, frozen=True):
     """Endpoint. Only the first address counts: the API calls them interchangeable and kube-proxy uses the first."""
 
     addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
 
 
-class SlicePort(msgspec.Struct, frozen=True, rename="camel"):
+class SlicePort(Part, frozen=True):
     """EndpointPort. Without `port` it stands for all ports."""
 
     name: str = ""
@@ -36,7 +34,7 @@ class SlicePort(msgspec.Struct, frozen=True, rename="camel"):
     protocol: str = "TCP"
 
 
-class EndpointSlice(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class EndpointSlice(KubernetesObject, frozen=True, kw_only=True):
     """EndpointSlice, discovery.k8s.io/v1."""
 
     KIND: ClassVar[str] = "EndpointSlice"

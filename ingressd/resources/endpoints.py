@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-import msgspec
-
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import KubernetesObject, Metadata
+from ingressd.resources.metadata import KubernetesObject, Metadata, Part
 from ingressd.resources.syntax import port_fault
 
 
-class EndpointsAddress(msgspec.Struct, frozen=True, rename="camel"):
+class EndpointsAddress(Part, frozen=True):
     """EndpointAddress."""
 
     ip: str = ""
 
 
-class EndpointsPort(msgspec.Struct, frozen=True, rename="camel"):
+class EndpointsPort(Part, frozen=True):
     """EndpointPort of v1."""
 
     port: int | None = None
@@ -24,14 +22,14 @@ class EndpointsPort(msgspec.Struct, frozen=True, rename="camel"):
     protocol: str = "TCP"
 
 
-class EndpointsSubset(msgspec.Struct, frozen=True, rename="camel"):
+class EndpointsSubset(Part, frozen=True):
     """EndpointSubset: ready addresses, each with all of the ports."""
 
     addresses: tuple[EndpointsAddress, ...] = ()
     ports: tuple[EndpointsPort, ...] = ()
 
 
-class Endpoints(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class Endpoints(KubernetesObject, frozen=True, kw_only=True):
     """Endpoints, v1. It has the name of its Service."""
 
     KIND: ClassVar[str] = "Endpoints"

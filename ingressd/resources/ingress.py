@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
-import msgspec
-
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import AnnotatedMetadata, KubernetesObject
+from ingressd.resources.metadata import AnnotatedMetadata, KubernetesObject, Part
 from ingressd.resources.syntax import host_fault, label_fault, port_fault, port_name_fault, subdomain_fault
 
 _FORBIDDEN_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
@@ -22,7 +20,7 @@ class PathType(StrEnum):
     IMPLEMENTATION_SPECIFIC = "ImplementationSpecific"
 
 
-class ServiceBackendPort(msgspec.Struct, frozen=True, rename="camel"):
+class ServiceBackendPort(Part, frozen=True):
     """Exactly one of the two."""
 
     name: str = ""
@@ -43,7 +41,7 @@ class ServiceBackendPort(msgspec.Struct, frozen=True, rename="camel"):
             yield invalid(f"{field}.number", self.number, fault)
 
 
-class ServiceBackend(msgspec.Struct, frozen=True, rename="camel"):
+class ServiceBackend(Part, frozen=True):
     """A port of a Service in the namespace of the Ingress."""
 
     name: str = ""
@@ -57,7 +55,7 @@ class ServiceBackend(msgspec.Struct, frozen=True, rename="camel"):
         yield from self.port.findings(f"{field}.port")
 
 
-class ResourceBackend(msgspec.Struct, frozen=True, rename="camel"):
+class ResourceBackend(Part, frozen=True):
     """TypedLocalObjectReference: an object of any kind in the namespace of the Ingress."""
 
     api_group: str = ""
@@ -71,7 +69,7 @@ class ResourceBackend(msgspec.Struct, frozen=True, rename="camel"):
             yield missing(f"{field}.name", "write the name of the object")
 
 
-class IngressBackend(msgspec.Struct, frozen=True, rename="camel"):
+class IngressBackend(Part, frozen=True):
     """Exactly one of the two."""
 
     service: ServiceBackend | None = None
@@ -88,7 +86,7 @@ class IngressBackend(msgspec.Struct, frozen=True, rename="camel"):
             yield missing(field, "write `service` with the `name` and `port` of a Service")
 
 
-class HTTPIngressPath(msgspec.Struct, frozen=True, rename="camel"):
+class HTTPIngressPath(Part, frozen=True):
     """One path of a host. `path` may be empty only for ImplementationSpecific."""
 
     path: str = ""
@@ -120,13 +118,13 @@ class HTTPIngressPath(msgspec.Struct, frozen=True, rename="camel"):
             yield invalid(field, self.path, "no request can have this path: it is not valid UTF-8 without NUL")
 
 
-class HTTPIngressRuleValue(msgspec.Struct, frozen=True, rename="camel"):
+class HTTPIngressRuleValue(Part, frozen=True):
     """The paths of a host."""
 
     paths: tuple[HTTPIngressPath, ...] = ()
 
 
-class IngressRule(msgspec.Struct, frozen=True, rename="camel"):
+class IngressRule(Part, frozen=True):
     """The rules of one host; an empty host is every host. Without `http`, all of its traffic goes to defaultBackend."""
 
     host: str = ""
@@ -142,7 +140,7 @@ class IngressRule(msgspec.Struct, frozen=True, rename="camel"):
                 yield from path.findings(f"{field}.http.paths[{at}]")
 
 
-class IngressTLS(msgspec.Struct, frozen=True, rename="camel"):
+class IngressTLS(Part, frozen=True):
     """The Secret with the certificate for some hosts."""
 
     hosts: tuple[str, ...] = ()
@@ -156,7 +154,7 @@ class IngressTLS(msgspec.Struct, frozen=True, rename="camel"):
             yield invalid(f"{field}.secretName", self.secret_name, fault)
 
 
-class IngressSpec(msgspec.Struct, frozen=True, rename="camel"):
+class IngressSpec(Part, frozen=True):
     """IngressSpec."""
 
     ingress_class_name: str | None = None
@@ -177,7 +175,7 @@ class IngressSpec(msgspec.Struct, frozen=True, rename="camel"):
             yield from rule.findings(f"spec.rules[{at}]")
 
 
-class Ingress(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class Ingress(KubernetesObject, frozen=True, kw_only=True):
     """Ingress, networking.k8s.io/v1."""
 
     KIND: ClassVar[str] = "Ingress"

@@ -3,23 +3,21 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-import msgspec
-
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import AnnotatedClusterMetadata, KubernetesObject
+from ingressd.resources.metadata import AnnotatedClusterMetadata, KubernetesObject, Part
 from ingressd.resources.syntax import subdomain_fault
 
 IS_DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 _CONTROLLER_CHARACTERS = 250
 
 
-class IngressClassSpec(msgspec.Struct, frozen=True, rename="camel"):
+class IngressClassSpec(Part, frozen=True):
     """IngressClassSpec."""
 
     controller: str = ""
 
 
-class IngressClass(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class IngressClass(KubernetesObject, frozen=True, kw_only=True):
     """IngressClass, networking.k8s.io/v1. Cluster-scoped."""
 
     KIND: ClassVar[str] = "IngressClass"

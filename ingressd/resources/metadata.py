@@ -18,20 +18,25 @@ DEFAULT_NAMESPACE = "default"
 _NEWEST = datetime.max.replace(tzinfo=UTC)
 
 
-class ClusterMetadata(msgspec.Struct, frozen=True, rename="camel"):
+class Part(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """Base of all types here: values decoded from a manifest. They cannot form cycles, so the garbage collector need
+    not look at the hundred thousands of them that a large cluster has."""
+
+
+class ClusterMetadata(Part, frozen=True):
     """Of a cluster-scoped kind."""
 
     namespace: ClassVar[str] = ""
     name: str = ""
 
 
-class AnnotatedClusterMetadata(ClusterMetadata, frozen=True, rename="camel"):
+class AnnotatedClusterMetadata(ClusterMetadata, frozen=True):
     """Of IngressClass."""
 
     annotations: dict[str, str] = {}
 
 
-class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+class Metadata(Part, frozen=True):
     """Of a namespaced kind. A missing or empty namespace is `default`, as with kubectl."""
 
     name: str = ""
@@ -42,13 +47,13 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
             msgspec.structs.force_setattr(self, "namespace", DEFAULT_NAMESPACE)
 
 
-class LabelledMetadata(Metadata, frozen=True, rename="camel"):
+class LabelledMetadata(Metadata, frozen=True):
     """Of EndpointSlice."""
 
     labels: dict[str, str] = {}
 
 
-class AnnotatedMetadata(Metadata, frozen=True, rename="camel"):
+class AnnotatedMetadata(Metadata, frozen=True):
     """Of Ingress."""
 
     annotations: dict[str, str] = {}
@@ -63,7 +68,7 @@ class AnnotatedMetadata(Metadata, frozen=True, rename="camel"):
 AnyMetadata = ClusterMetadata | AnnotatedClusterMetadata | Metadata | LabelledMetadata | AnnotatedMetadata
 
 
-class KubernetesObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class KubernetesObject(Part, frozen=True, kw_only=True):
     """What all kinds share. A subclass names its KIND and its metadata, and adds what we use of the rest."""
 
     KIND: ClassVar[str]

@@ -10,7 +10,7 @@ from ingressd.resources.finding import Finding
 from ingressd.resources.metadata import KubernetesObject, Metadata
 
 
-class Secret(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class Secret(KubernetesObject, frozen=True, kw_only=True):
     """Secret, v1. `data` is base64 (RFC 4648 section 4, line ends allowed), `string_data` plain; `value` reads both."""
 
     KIND: ClassVar[str] = "Secret"

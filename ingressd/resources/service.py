@@ -7,10 +7,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import ClassVar
 
-import msgspec
-
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import KubernetesObject, Metadata
+from ingressd.resources.metadata import KubernetesObject, Metadata, Part
 from ingressd.resources.syntax import label_fault, port_fault, subdomain_fault
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -26,7 +24,7 @@ class ServiceType(StrEnum):
     EXTERNAL_NAME = "ExternalName"
 
 
-class ServicePort(msgspec.Struct, frozen=True, rename="camel"):
+class ServicePort(Part, frozen=True):
     """ServicePort. `target_port` is the pods' port, by number or by the name of a container port; None: as `port`."""
 
     port: int | None = None
@@ -59,7 +57,7 @@ class ServicePort(msgspec.Struct, frozen=True, rename="camel"):
             yield invalid(f"{field}.targetPort", self.target_port, fault)
 
 
-class ServiceSpec(msgspec.Struct, frozen=True, rename="camel"):
+class ServiceSpec(Part, frozen=True):
     """ServiceSpec. The selector is not read: EndpointSlices say what it selects."""
 
     type: str = ServiceType.CLUSTER_IP
@@ -87,7 +85,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, rename="camel"):
             yield invalid("spec.externalName", self.external_name, "write a DNS name, without scheme, port and path")
 
 
-class Service(KubernetesObject, frozen=True, kw_only=True, rename="camel"):
+class Service(KubernetesObject, frozen=True, kw_only=True):
     """Service, v1."""
 
     KIND: ClassVar[str] = "Service"

@@ -1,0 +1,66 @@
+"""What is said about the annotations of an Ingress: none has an effect yet, so each meant for us is a Problem."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from ingressd.resources.nearest import Words
+from ingressd.translate.annotation_keys import (
+    ALIASES,
+    KEYS,
+    LIKE_PREFIXES,
+    MEANT,
+    MEANT_BEGINNINGS,
+    OWN_PREFIX,
+    PREFIX,
+    PROTECTIVE,
+    REMARKS,
+)
+
+UNSUPPORTED = "UnsupportedAnnotation"
+UNKNOWN = "UnknownAnnotation"
+MISPLACED = "MisplacedAnnotation"
+
+_KNOWN = KEYS | ALIASES.keys()
+_WORDS = Words(_KNOWN)
+_KEYS_REMEMBERED = 4096
+
+
+def annotation_faults(annotations: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Field, reason and message for each key that is meant for us and does nothing."""
+    for key in annotations:
+        fault = _fault(key)
+        if fault is not None:
+            yield f"metadata.annotations[{key}]", *fault
+
+
+@lru_cache(maxsize=_KEYS_REMEMBERED)
+def _fault(key: str) -> tuple[str, str] | None:
+    """Reason and message; None for a key that is none of our business."""
+    domain, slash, name = key.rpartition("/")
+    prefix = domain + slash
+    if prefix == PREFIX:
+        return (UNSUPPORTED, _unsupported(name)) if name in _KNOWN else (UNKNOWN, _unknown(key, name))
+    if prefix == OWN_PREFIX:
+        return UNKNOWN, _unknown(key, name)
+    if prefix in LIKE_PREFIXES and name in _KNOWN:
+        return MISPLACED, f"{key} is read by nobody: the key is {PREFIX}{name}. {_unsupported(name)}"
+    return None
+
+
+def _unsupported(name: str) -> str:
+    if name.endswith("-snippet"):
+        text = "snippets are never supported: no text of an Ingress becomes configuration"
+    else:
+        text = f"{name} is not supported yet and has no effect"
+    return f"{text}; what it is to keep out is let in" if name in PROTECTIVE else text
+
+
+def _unknown(key: str, name: str) -> str:
+    text = f"there is no annotation {key}"
+    if name in _KNOWN:
+        return f"{text}: did you mean {PREFIX}{name}?"
+    if remark := REMARKS.get(name):
+        return f"{text}: {remark}"
+    meant = MEANT.get(name) or next((key for start, key in MEANT_BEGINNINGS.items() if name.startswith(start)), "")
+    nearest = meant or _WORDS.nearest(name)
+    return f"{text}: did you mean {PREFIX}{nearest}?" if nearest else text

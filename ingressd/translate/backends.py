@@ -1,0 +1,146 @@
+"""Backends of Ingresses -> clusters. What a backend lacks is a Problem of the Ingress; its route stays all the same."""
+
+import re
+from typing import NamedTuple
+
+from ingressd.model import Cluster, ClusterKey, Endpoint, ObjectRef, Problem, Severity
+from ingressd.resources import IngressBackend, Service, ServicePort, ServiceType, Store
+from ingressd.resources.finding import listing, shown
+from ingressd.resources.ingress import ServiceBackendPort
+from ingressd.resources.syntax import port_fault
+from ingressd.translate.addresses import canonical, is_loopback
+from ingressd.translate.endpoints import find_endpoints
+
+SERVICE_NOT_FOUND = "ServiceNotFound"
+PORT_NOT_FOUND = "PortNotFound"
+NO_ENDPOINTS = "NoEndpoints"
+
+
+class Fault(NamedTuple):
+    """Why a backend cannot serve; `field` is the place below the backend."""
+
+    reason: str
+    message: str
+    field: str
+    severity: Severity = Severity.ERROR
+
+
+class Outcome(NamedTuple):
+    """What became of a backend. Without cluster its route answers 503."""
+
+    cluster: Cluster | None
+    fault: Fault | None = None
+
+
+class Backends:
+    """Resolves the backends of one translation, each Service port once."""
+
+    def __init__(self, store: Store, problems: list[Problem]) -> None:
+        self._store = store
+        self._problems = problems
+        self._outcomes: dict[ClusterKey, Outcome] = {}
+        self._told: set[tuple[ObjectRef, ClusterKey]] = set()
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """All that were resolved, sorted by key."""
+        found = (outcome.cluster for outcome in self._outcomes.values())
+        return tuple(sorted(filter(None, found), key=lambda cluster: cluster.key))
+
+    def resolve(self, source: ObjectRef, backend: IngressBackend, field: str) -> ClusterKey | None:
+        """The cluster behind a backend, None if nothing can ever serve it. `field` is the backend's place in `source`;
+        Problems name it, once for each Service port that an object uses."""
+        service = backend.service
+        if service is None:
+            message = "a resource backend is not supported: write `service` with the `name` and `port` of a Service"
+            self._problems.append(Problem(source, "ResourceBackend", message, f"{field}.resource"))
+            return None
+        key = ClusterKey(source.namespace, service.name, str(service.port))
+        outcome = self._outcomes.get(key)
+        if outcome is None:
+            outcome = self._outcomes[key] = self._outcome(key, service.port)
+        if outcome.fault is not None and (source, key) not in self._told:
+            self._told.add((source, key))
+            fault = outcome.fault
+            place = ".".join(filter(None, (field, fault.field)))
+            self._problems.append(Problem(source, fault.reason, fault.message, place, fault.severity))
+        return key if outcome.cluster is not None else None
+
+    def resolve_first_port(self, source: ObjectRef) -> ClusterKey | None:
+        """The cluster of the first port of a Service that the controller's flags name."""
+        service = self._store.service(source.namespace, source.name)
+        if service is None:
+            message = f"--default-backend-service names {source.namespace}/{source.name}, which does not exist"
+            self._problems.append(Problem(source, SERVICE_NOT_FOUND, message))
+            return None
+        if not service.spec.ports:
+            message = "--default-backend-service needs a Service with a port: add one to spec.ports"
+            self._problems.append(Problem(source, PORT_NOT_FOUND, message, "spec.ports"))
+            return None
+        port = ServiceBackendPort(number=service.spec.ports[0].port)
+        key = ClusterKey(source.namespace, source.name, str(port))
+        outcome = self._outcomes.setdefault(key, self._outcome(key, port))
+        if outcome.fault is not None:
+            fault = outcome.fault
+            self._problems.append(Problem(source, fault.reason, fault.message, "", fault.severity))
+        return key if outcome.cluster is not None else None
+
+    def _outcome(self, key: ClusterKey, wanted: ServiceBackendPort) -> Outcome:
+        service = self._store.service(key.namespace, key.service)
+        if service is None:
+            message = f"there is no Service {shown(key.service)} in namespace {shown(key.namespace)}"
+            return Outcome(None, Fault(SERVICE_NOT_FOUND, message, "service.name"))
+        external = service.spec.type == ServiceType.EXTERNAL_NAME
+        port = _find_port(service, wanted)
+        if port is None and external and not service.spec.ports and wanted.number is not None:
+            port = ServicePort(port=wanted.number)
+        if port is None:
+            return Outcome(None, _port_not_found(service, wanted))
+        if port.protocol != "TCP":
+            message = f"port {key.port} of Service {key.service} is {port.protocol}: HTTP needs a TCP port"
+            return Outcome(None, Fault("ProtocolNotTCP", message, "service.port"))
+        if external:
+            return _external(key, service, port)
+        found = find_endpoints(self._store, service, port)
+        self._problems += found.problems
+        cluster = Cluster(key, found.endpoints)
+        if found.endpoints:
+            return Outcome(cluster)
+        message = f"Service {key.service} {found.why}: requests are answered with 503"
+        return Outcome(cluster, Fault(NO_ENDPOINTS, message, "service.name", Severity.WARNING))
+
+
+def _find_port(service: Service, wanted: ServiceBackendPort) -> ServicePort | None:
+    """The TCP port if several protocols share a number, as with DNS."""
+    found: ServicePort | None = None
+    for port in service.spec.ports:
+        if (port.name == wanted.name) if wanted.name else (port.port == wanted.number):
+            if port.protocol == "TCP":
+                return port
+            found = found or port
+    return found
+
+
+def _port_not_found(service: Service, wanted: ServiceBackendPort) -> Fault:
+    ports = [f"{port.port} ({port.name})" if port.name else str(port.port) for port in service.spec.ports]
+    message = f"Service {service.name} has no port {shown(wanted.name) if wanted.name else wanted.number}"
+    field = "service.port.name" if wanted.name else "service.port.number"
+    return Fault(PORT_NOT_FOUND, f"{message}: it has {listing(ports)}", field)
+
+
+def _external(key: ClusterKey, service: Service, port: ServicePort) -> Outcome:
+    """A Service of type ExternalName. Its port is the targetPort, as in ingress-nginx; it is `port` if left out."""
+    name = service.spec.external_name.removesuffix(".").lower()
+    number = port.numeric_target
+    if number is None or port_fault(number):
+        message = f"Service {key.service} is an ExternalName and has no pods: its targetPort must be a number"
+        return Outcome(None, Fault(PORT_NOT_FOUND, message, "service.port"))
+    if is_loopback(name):
+        message = f"Service {key.service} has the externalName {shown(name)}: it must not name this host itself"
+        return Outcome(None, Fault("ExternalNameRefused", message, "service.name"))
+    if address := canonical(name):
+        return Outcome(Cluster(key, (Endpoint(address, number),)))
+    if ":" in name or re.fullmatch(r"[0-9.]+", name):
+        message = f"Service {key.service} has the externalName {shown(name)}: no endpoint can have this address"
+        return Outcome(None, Fault("ExternalNameRefused", message, "service.name"))
+    return Outcome(Cluster(key, dns_name=name, dns_port=number))

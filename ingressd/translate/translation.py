@@ -1,0 +1,85 @@
+"""resources -> model: the whole way from what a cluster says to what the proxy does."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ingressd.model import ObjectRef, Problem, Route, Severity, Snapshot
+from ingressd.resources import Ingress, Store
+from ingressd.resources.finding import listing, shown
+from ingressd.translate.annotations import annotation_faults
+from ingressd.translate.backends import Backends
+from ingressd.translate.classes import CLASS_ANNOTATION, Classes
+from ingressd.translate.hosts import DEFAULT_PATH, Hosts
+from ingressd.translate.options import Options
+
+
+class Translation(msgspec.Struct, frozen=True):
+    """`problems` are sorted and distinct; `passed_over` are the Ingresses of other controllers, sorted."""
+
+    snapshot: Snapshot
+    problems: tuple[Problem, ...] = ()
+    passed_over: tuple[ObjectRef, ...] = ()
+
+
+def translate(store: Store, options: Options) -> Translation:
+    """The desired state of all objects together. The same objects give an equal result, in whatever order they came.
+
+    Never raises for a bad object: what it asks for and cannot have is a Problem, and the rest goes on.
+    """
+    classes = Classes(store.ingress_classes, options)
+    ours: list[Ingress] = []
+    passed_over: list[ObjectRef] = []
+    for ingress in store.ingresses:
+        if classes.has(ingress):
+            ours.append(ingress)
+        else:
+            passed_over.append(ingress.ref)
+    ours.sort(key=lambda ingress: ingress.metadata.age)
+    problems: list[Problem] = []
+    hosts = Hosts(problems)
+    backends = Backends(store, problems)
+    for ingress in ours:
+        problems += _remarks(ingress)
+        hosts.add(ingress)
+    snapshot = Snapshot(
+        virtual_hosts=hosts.virtual_hosts(backends, options.policy),
+        default=_default(options, backends, problems),
+        clusters=backends.clusters,
+    )
+    return Translation(snapshot, _sorted(problems), tuple(sorted(passed_over)))
+
+
+def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(set(problems)))
+
+
+def _default(options: Options, backends: Backends, problems: list[Problem]) -> Route | None:
+    """The controller's default backend."""
+    wanted = options.default_backend_service
+    if not wanted:
+        return None
+    namespace, slash, name = wanted.partition("/")
+    source = ObjectRef("Service", namespace, name)
+    if not (namespace and slash and name):
+        message = f"--default-backend-service is {shown(wanted)}: write namespace/name"
+        problems.append(Problem(ObjectRef("Service", "", wanted), "InvalidValue", message))
+        return Route(DEFAULT_PATH, source, None, policy=options.policy)
+    return Route(DEFAULT_PATH, source, backends.resolve_first_port(source), policy=options.policy)
+
+
+def _remarks(ingress: Ingress) -> Iterator[Problem]:
+    """What is said of an Ingress whatever others there are."""
+    annotations = ingress.metadata.annotations
+    for field, reason, message in annotation_faults(annotations):
+        yield Problem(ingress.ref, reason, message, field, Severity.WARNING)
+    annotated, named = annotations.get(CLASS_ANNOTATION), ingress.spec.ingress_class_name
+    if annotated is not None and named is not None and annotated != named:
+        message = f"{shown(annotated)} is not read: spec.ingressClassName is {shown(named)} and goes first"
+        field = f"metadata.annotations[{CLASS_ANNOTATION}]"
+        yield Problem(ingress.ref, "ClassAnnotationIgnored", message, field, Severity.WARNING)
+    if ingress.spec.tls:
+        hosts = dict.fromkeys(host for tls in ingress.spec.tls for host in tls.hosts)
+        served = listing(list(hosts)) if hosts else "every host of this Ingress"
+        message = f"HTTPS is not served yet, only HTTP: {served}"
+        yield Problem(ingress.ref, "TLSNotServed", message, "spec.tls", Severity.WARNING)
