@@ -4,11 +4,13 @@ Strict on purpose: what two implementations could read differently is refused, n
 heads, `chunked` bodies in chunks, `grammar` has the tables and limits, `errors` the one exception.
 """
 
+from ingressd.http1.body import Body
 from ingressd.http1.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead, ResponseHead, Trailers, valid_host
 
 __all__ = [
+    "Body",
     "ChunkedDecoder",
     "FramingError",
     "RequestHead",

@@ -1,0 +1,13 @@
+cimport cython
+
+from ingressd.http1.chunked cimport ChunkedDecoder
+
+
+cdef class Body:
+    cdef readonly int framing
+    cdef readonly bint done
+    cdef long long _remaining
+    cdef ChunkedDecoder _decoder
+
+    @cython.locals(length=Py_ssize_t, end=Py_ssize_t)
+    cpdef Py_ssize_t feed(self, bytes data, Py_ssize_t start, list payload) except? -2

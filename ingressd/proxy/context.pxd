@@ -1,0 +1,45 @@
+cimport cython
+
+from ingressd.proxy.pool cimport Pool
+from ingressd.routing.table cimport Table
+from ingressd.telemetry.accesslog cimport AccessLog
+from ingressd.telemetry.record cimport Record
+from ingressd.telemetry.requests cimport RequestMetrics
+
+
+cdef class Counters:
+    cdef public long long connections
+    cdef public long long connections_refused
+    cdef public long long requests
+    cdef public long long upstream_connections
+    cdef public long long upstream_reused
+    cdef public long long connect_failures
+    cdef public long long retries
+    cdef public long long tunnels
+    cdef public long long log_lines
+    cdef public dict errors
+
+
+cdef class Context:
+    cdef readonly object settings
+    cdef readonly object loop
+    cdef public double now
+    cdef readonly Table table
+    cdef readonly object registry
+    cdef readonly Pool pool
+    cdef readonly AccessLog access_log
+    cdef readonly object log_writer
+    cdef readonly RequestMetrics metrics
+    cdef readonly Counters counters
+    cdef readonly set downstreams
+    cdef readonly set upstreams
+    cdef public int tunnels
+    cdef public bint draining
+    cdef dict _hosts
+    cdef object _trusted
+
+    @cython.locals(normal=bytes)
+    cpdef bytes normal_host(self, bytes host)
+    cpdef bytes request_id(self)
+    @cython.locals(duration=double, counters=Counters)
+    cpdef finished(self, Record record)

@@ -1,0 +1,169 @@
+"""What all connections of one worker share."""
+
+import asyncio
+import ipaddress
+import random
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ingressd.link import Sample
+from ingressd.model import Update, WorkerSettings
+from ingressd.proxy.pool import Pool
+from ingressd.proxy.registry import Registry
+from ingressd.routing.normalise import normal_host
+from ingressd.routing.table import Table
+from ingressd.telemetry.accesslog import AccessLog
+from ingressd.telemetry.logwriter import LogWriter
+from ingressd.telemetry.record import Record
+from ingressd.telemetry.requests import RequestMetrics
+
+if TYPE_CHECKING:
+    from ingressd.proxy.downstream import Downstream
+    from ingressd.proxy.upstream import Upstream
+
+HOST_CACHE = 4096
+"""Host field values whose normal form is remembered; the cache starts anew beyond it."""
+
+
+class Counters:
+    """Figures of one worker that only grow; `take` gives their increments."""
+
+    __slots__ = (
+        "connect_failures",
+        "connections",
+        "connections_refused",
+        "errors",
+        "log_lines",
+        "requests",
+        "retries",
+        "tunnels",
+        "upstream_connections",
+        "upstream_reused",
+    )
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.connections_refused = 0
+        self.requests = 0
+        self.upstream_connections = 0
+        self.upstream_reused = 0
+        self.connect_failures = 0
+        self.retries = 0
+        self.tunnels = 0
+        self.log_lines = 0
+        self.errors: dict[str, int] = {}
+        """By reason."""
+
+    def take(self) -> list[Sample]:
+        """The increments since the call before; those of 0 as well, so that every series exists from the start."""
+        samples = [
+            Sample("downstream_connections", "", self.connections),
+            Sample("downstream_connections_refused", "", self.connections_refused),
+            Sample("requests", "", self.requests),
+            Sample("upstream_connections", "", self.upstream_connections),
+            Sample("upstream_connections_reused", "", self.upstream_reused),
+            Sample("upstream_connect_failures", "", self.connect_failures),
+            Sample("upstream_retries", "", self.retries),
+            Sample("tunnels", "", self.tunnels),
+            Sample("access_log_lines", "", self.log_lines),
+        ]
+        samples += [Sample("errors", reason, count) for reason, count in self.errors.items()]
+        self.connections = self.connections_refused = self.requests = 0
+        self.upstream_connections = self.upstream_reused = self.connect_failures = 0
+        self.retries = self.tunnels = self.log_lines = 0
+        self.errors = {}
+        return samples
+
+
+class Context:
+    """The live state of a worker. `table` is replaced whole by one assignment; an exchange reads it once."""
+
+    __slots__ = (
+        "_hosts",
+        "_trusted",
+        "access_log",
+        "counters",
+        "downstreams",
+        "draining",
+        "log_writer",
+        "loop",
+        "metrics",
+        "now",
+        "pool",
+        "registry",
+        "settings",
+        "table",
+        "tunnels",
+        "upstreams",
+    )
+
+    def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop, log_writer: LogWriter) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.now = loop.time()
+        """Seconds of the loop's clock as of the last tick: for deadlines, not for measuring."""
+        self.table = Table()
+        self.registry = Registry(settings.worker)
+        self.pool = Pool(settings.timeouts, settings.limits)
+        self.access_log = AccessLog(settings.access_log)
+        self.log_writer = log_writer
+        self.metrics = RequestMetrics()
+        self.counters = Counters()
+        self.downstreams: set[Downstream] = set()
+        self.upstreams: set[Upstream] = set()
+        self.tunnels = 0
+        """How many exchanges are tunnels now."""
+        self.draining = False
+        """Connections are closed after the response under way."""
+        self._hosts: dict[bytes, bytes] = {}
+        networks = [ipaddress.ip_network(network, strict=False) for network in settings.trusted_proxies]
+
+        @lru_cache(maxsize=HOST_CACHE)
+        def trusted(address: str) -> bool:
+            try:
+                parsed = ipaddress.ip_address(address)
+            except ValueError:
+                return False
+            return any(parsed.version == network.version and parsed in network for network in networks)
+
+        self._trusted = trusted if networks else None
+
+    def apply(self, update: Update) -> None:
+        """Follows an update: new exchanges see it, those under way go on as they began."""
+        for upstream in self.registry.apply(update):
+            self.pool.remove(upstream)
+            upstream.close()
+        default = self.table.default.route if self.table.default is not None else None
+        # Endpoints are the registry's: a change of theirs alone compiles nothing.
+        if update.full or update.virtual_hosts or update.removed_hosts or update.default != default:
+            self.table = self.table.updated(update)
+
+    def trusts(self, address: str) -> bool:
+        """Whether `address` is one of the trusted proxies."""
+        return self._trusted is not None and self._trusted(address)
+
+    def normal_host(self, host: bytes) -> bytes:
+        """`routing.normal_host`, remembered."""
+        normal = self._hosts.get(host)
+        if normal is None:
+            if len(self._hosts) >= HOST_CACHE:
+                self._hosts.clear()
+            normal = normal_host(host)
+            self._hosts[host] = normal
+        return normal
+
+    def request_id(self) -> bytes:
+        """A new X-Request-ID: 32 hexadecimal digits, unique and no secret."""
+        return b"%032x" % random.getrandbits(128)
+
+    def finished(self, record: Record) -> None:
+        """Takes note of an exchange that is over: metrics and access log."""
+        duration = self.loop.time() - record.started
+        counters = self.counters
+        counters.requests += 1
+        if record.reason:
+            counters.errors[record.reason] = counters.errors.get(record.reason, 0) + 1
+        self.metrics.add(record, duration)
+        if self.access_log.enabled:
+            counters.log_lines += 1
+            self.log_writer.write(self.access_log.line(record, duration))

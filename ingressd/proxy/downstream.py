@@ -1,0 +1,378 @@
+"""One client connection: reads requests, in order, one exchange at a time.
+
+States. `_exchange` is set: what arrives is its body, its tunnel's, or the next request, which waits. It is not: bytes
+are a head (`_head` while it is incomplete) or the connection is idle. `_closing`: a last response is on its way out and
+what still arrives is thrown away.
+
+`_deadline` says until when the client must have done what is awaited; `check` what happens if it has not.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from ingressd.http1.errors import FramingError
+from ingressd.http1.head import RequestHead
+from ingressd.proxy.context import Context
+from ingressd.proxy.exchange import Exchange
+from ingressd.proxy.forwarded import client_fields
+from ingressd.proxy.responses import (
+    CLIENT_CLOSED,
+    CLIENT_TIMEOUT,
+    DETAIL,
+    SLOW_BODY,
+    SLOW_HEAD,
+    TOO_MANY_CONNECTIONS,
+    render,
+)
+from ingressd.telemetry.record import Record
+
+PIPELINE = 64 * 1024
+"""Bytes of requests to come that may wait while one is under way; then reading stops."""
+
+LINGER = 5.0
+"""Seconds a client may take between reads of what it sends in vain while it should read our last words; nginx: 5."""
+
+LINGER_TOTAL = 30.0
+"""Seconds after which its connection is closed at any rate; nginx: 30."""
+
+
+class Downstream:
+    """An asyncio protocol, made by the listener for each connection."""
+
+    __slots__ = (
+        "_advancing",
+        "_buffer",
+        "_closing",
+        "_context",
+        "_deadline",
+        "_exchange",
+        "_head",
+        "_held",
+        "_linger_until",
+        "_started",
+        "_trusted",
+        "_unsent",
+        "_write_deadline",
+        "_write_paused",
+        "client_fields",
+        "peer",
+        "port",
+        "scheme",
+        "transport",
+    )
+
+    def __init__(self, context: Context, scheme: bytes, port: int) -> None:
+        self._context = context
+        self.scheme = scheme
+        self.port = port
+        """Of the listener."""
+        self.transport: asyncio.Transport | None = None
+        self.peer = b""
+        self.client_fields = b""
+        self._trusted = False
+        self._exchange: Exchange | None = None
+        self._head: RequestHead | None = None
+        self._buffer = b""
+        self._started = 0.0
+        """When the first byte of the present request came."""
+        self._advancing = False
+        self._held = False
+        self._closing = False
+        self._deadline = 0.0
+        self._linger_until = 0.0
+        self._write_paused = False
+        self._write_deadline = 0.0
+        self._unsent = 0
+
+    @property
+    def state(self) -> str:
+        """`idle`, `active` or `tunnel`, for the metrics."""
+        if self._exchange is None:
+            return "active" if self._head is not None else "idle"
+        return "tunnel" if self._exchange.tunnel else "active"
+
+    # --- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        context = self._context
+        self.transport = cast(asyncio.Transport, transport)
+        context.counters.connections += 1
+        peer = transport.get_extra_info("peername")
+        address: str = peer[0] if peer else ""
+        address = address.removeprefix("::ffff:")
+        self.peer = address.encode()
+        if len(context.downstreams) >= context.settings.limits.connections:
+            self._refuse_connection()
+            return
+        context.downstreams.add(self)
+        self._trusted = context.trusts(address)
+        if not self._trusted:
+            self.client_fields = client_fields(self.peer, self.scheme, self.port)
+        self._deadline = context.now + context.settings.timeouts.client_header
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._context.downstreams.discard(self)
+        self._closing = True
+        self._deadline = 0.0
+        if self._exchange is not None:
+            self._exchange.client_gone(CLIENT_CLOSED)
+
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        if exchange is None or self._closing:
+            return False
+        if exchange.tunnel:
+            exchange.client_half_closed()
+            return True
+        # As nginx: a client that closes its side while a response is due has gone.
+        exchange.client_gone(CLIENT_CLOSED)
+        return False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._unsent = -1
+        if self._exchange is not None:
+            self._exchange.client_full()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._exchange is not None:
+            self._exchange.client_drained()
+        elif self._buffer and not self._closing:
+            if self._held:
+                self.resume()
+            self._advance()
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            if self._closing:
+                if self._linger_until:
+                    self._deadline = min(self._context.now + LINGER, self._linger_until)
+                return
+            self._buffer = self._buffer + data if self._buffer else data
+            if not self._write_paused:
+                self._advance()
+            elif len(self._buffer) > PIPELINE:
+                self.hold()
+        elif exchange.tunnel:
+            exchange.tunnel_up(data)
+        elif exchange.request_done:
+            self._buffer += data
+            if len(self._buffer) > PIPELINE:
+                self.hold()
+        else:
+            self._receive_body(exchange, data)
+
+    def check(self, now: float) -> None:
+        """Called about ten times a second: whether the time for what is awaited is over."""
+        if self._write_paused and self.transport is not None:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent = unsent
+                self._write_deadline = now + self._context.settings.timeouts.client_body
+            elif now >= self._write_deadline:
+                self._give_up()
+                return
+        if self._deadline == 0 or now < self._deadline:
+            return
+        self._deadline = 0.0
+        exchange = self._exchange
+        if self._closing:
+            self.abort()
+        elif exchange is not None:
+            if not self._held:
+                exchange.refuse(SLOW_BODY, DETAIL[SLOW_BODY])
+            else:
+                self._deadline = now + self._context.settings.timeouts.client_body
+        elif self._head is not None:
+            self._refuse(FramingError(DETAIL[SLOW_HEAD], 408, SLOW_HEAD))
+        elif not self._buffer:
+            self._close()
+
+    # --- requests
+
+    def _advance(self) -> None:
+        """Starts exchanges from what has arrived, until one is under way or more must come; none while the client has
+        still to take the responses before."""
+        context = self._context
+        self._advancing = True
+        while self._buffer and self._exchange is None and not self._closing and not self._write_paused:
+            buffer = self._buffer
+            head = self._head
+            if head is None:
+                self._started = context.loop.time()
+                head = RequestHead(self._trusted)
+            try:
+                end = head.feed(buffer, 0)
+                if end < 0:
+                    if self._head is None:
+                        self._head = head
+                        self._deadline = context.now + context.settings.timeouts.client_header
+                    break
+                self._head = None
+                self._deadline = 0.0
+                record = Record(self.peer, self._started)
+                record.head = head
+                record.request_length = end
+                exchange = Exchange(context, self, head, record)
+                if not exchange.request_done and end < len(buffer):
+                    end = exchange.receive(buffer, end)
+            except FramingError as error:
+                self._head = head
+                self._refuse(error)
+                break
+            self._buffer = buffer[end:] if end < len(buffer) else b""
+            self._exchange = exchange
+            exchange.start()
+            if self._exchange is exchange and not exchange.request_done:
+                self._await_body(exchange)
+        self._advancing = False
+
+    def _await_body(self, exchange: Exchange) -> None:
+        self._deadline = self._context.now + self._context.settings.timeouts.client_body
+        if not exchange.wants_data():
+            self.hold()
+
+    def _receive_body(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            end = exchange.receive(data, 0)
+        except FramingError as error:
+            exchange.refuse(error.reason, error.detail)
+            return
+        if self._exchange is not exchange:
+            return
+        if exchange.request_done:
+            self._deadline = 0.0
+            if end < len(data):
+                self._buffer = data[end:]
+        else:
+            self._await_body(exchange)
+
+    def exchange_over(self, persist: bool, request_done: bool) -> None:
+        """The exchange has ended. `persist`: the connection may go on."""
+        context = self._context
+        self._exchange = None
+        if not persist:
+            self._close(linger=not request_done or bool(self._buffer))
+            return
+        if self._held:
+            self.resume()
+        self._deadline = context.now + context.settings.timeouts.keep_alive
+        if self._buffer and not self._advancing and not self._write_paused:
+            self._advance()
+
+    def _refuse(self, error: FramingError) -> None:
+        """Answers what is no request, and closes: where the next one begins cannot be known."""
+        context = self._context
+        record = Record(self.peer, self._started)
+        record.head = self._head
+        record.request_length = len(self._buffer)
+        record.reason = error.reason
+        record.status = error.status
+        record.request_id = context.request_id()
+        accept = self._head.accept if self._head is not None else b""
+        data, length = render(
+            error.status, error.reason, error.detail, record.request_id, accept, b"Connection: close\r\n", False
+        )
+        record.bytes_sent = len(data)
+        record.body_bytes_sent = length
+        self.write(data)
+        context.finished(record)
+        self._head = None
+        self._buffer = b""
+        self._close(linger=True)
+
+    def _refuse_connection(self) -> None:
+        context = self._context
+        context.counters.connections_refused += 1
+        record = Record(self.peer, context.loop.time())
+        record.reason = TOO_MANY_CONNECTIONS
+        record.status = 503
+        record.request_id = context.request_id()
+        connection = b"Connection: close\r\nRetry-After: 1\r\n"
+        data, length = render(
+            503, TOO_MANY_CONNECTIONS, DETAIL[TOO_MANY_CONNECTIONS], record.request_id, b"", connection, False
+        )
+        record.bytes_sent = len(data)
+        record.body_bytes_sent = length
+        self.write(data)
+        context.finished(record)
+        self._closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    # --- what the exchange asks for
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes to the client."""
+        if not self._closing and self.transport is not None:
+            self.transport.write(data)
+
+    def hold(self) -> None:
+        """Stops reading."""
+        if not self._held and not self._closing and self.transport is not None:
+            self._held = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        if self._held and not self._closing and self.transport is not None:
+            self._held = False
+            self.transport.resume_reading()
+            if self._deadline:
+                self._deadline = self._context.now + self._context.settings.timeouts.client_body
+
+    def tunnelled(self) -> None:
+        """The exchange has become a tunnel; what the client sent ahead belongs to it."""
+        self._deadline = 0.0
+        data = self._buffer
+        self._buffer = b""
+        if self._held:
+            self.resume()
+        if data and self._exchange is not None:
+            self._exchange.tunnel_up(data)
+
+    def half_close(self) -> None:
+        """Sends the end of the stream; the other direction goes on."""
+        if not self._closing and self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def abort(self) -> None:
+        """Closes at once, so that the client sees that something is missing."""
+        self._closing = True
+        self._deadline = 0.0
+        if self.transport is not None:
+            self.transport.abort()
+
+    def drain(self) -> None:
+        """Closes as soon as nothing is under way."""
+        if self._exchange is None and self._head is None and not self._closing:
+            self._close()
+
+    # --- the end
+
+    def _give_up(self) -> None:
+        """The client takes no more bytes."""
+        if self._exchange is not None:
+            self._exchange.client_gone(CLIENT_TIMEOUT)
+        else:
+            self.abort()
+
+    def _close(self, linger: bool = False) -> None:
+        """Closes once everything is sent. With `linger` only after the client has closed, or some seconds: closing with
+        unread bytes makes the kernel reset the connection, and the client may lose our last words."""
+        if self._closing or self.transport is None:
+            return
+        self._closing = True
+        now = self._context.now
+        if linger and self.transport.can_write_eof():
+            self._linger_until = now + LINGER_TOTAL
+            self._deadline = now + LINGER
+            if self._held:
+                self._held = False
+                self.transport.resume_reading()
+            self.transport.write_eof()
+        else:
+            self._deadline = now + self._context.settings.timeouts.client_body
+            self.transport.close()

@@ -1,0 +1,72 @@
+cimport cython
+
+from ingressd.http1.body cimport Body
+from ingressd.http1.head cimport RequestHead, ResponseHead
+from ingressd.proxy.context cimport Context
+from ingressd.proxy.registry cimport ClusterState, EndpointState
+from ingressd.proxy.upstream cimport Upstream
+from ingressd.routing.table cimport Decision
+from ingressd.telemetry.record cimport Attempt, Record
+
+cdef int NONE
+cdef int LENGTH
+cdef int CHUNKED
+cdef int UNTIL_CLOSE
+
+
+cdef class Exchange:
+    cdef Context _context
+    cdef object _downstream
+    cdef RequestHead _head
+    cdef Record _record
+    cdef object _policy
+    cdef ClusterState _cluster
+    cdef list _tried
+    cdef Upstream _upstream
+    cdef Attempt _attempt
+    cdef double _attempt_started
+    cdef bytes _request
+    cdef bytes _response
+    cdef Body _body
+    cdef list _replay
+    cdef Py_ssize_t _replay_size
+    cdef bint _responded
+    cdef bint _chunked_response
+    cdef bint _persist
+    cdef bint _half_closed
+    cdef bint _over
+    cdef readonly bint request_done
+    cdef readonly bint head_only
+    cdef readonly bint tunnel
+
+    @cython.locals(payload=list, body=Body, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
+    cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
+    @cython.locals(head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes)
+    cpdef start(self)
+    @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
+    cdef bint _try(self, bint fresh) except -1
+    @cython.locals(replay=list)
+    cdef _attach(self, Upstream upstream)
+    cpdef bint wants_data(self)
+    @cython.locals(record=Record, request=RequestHead, persist=bint, framing=int, added=bytes, data=bytes)
+    cpdef responded(self, ResponseHead head, Body body)
+    @cython.locals(attempt=Attempt)
+    cdef _note_head(self, int status)
+    cpdef response_data(self, list payload)
+    @cython.locals(size=Py_ssize_t, piece=bytes, data=bytes, record=Record)
+    cdef _pass_on(self, list payload, bytes last)
+    @cython.locals(last=bytes, upstream=Upstream)
+    cpdef response_done(self, list payload, bytes trailers, bint reusable)
+    cpdef tunnel_up(self, bytes data)
+    @cython.locals(record=Record)
+    cpdef tunnel_down(self, bytes data)
+    cdef _touch(self)
+    @cython.locals(upstream=Upstream)
+    cdef _drop_upstream(self)
+    @cython.locals(attempt=Attempt)
+    cdef _close_attempt(self)
+    @cython.locals(context=Context)
+    cdef _finish(self)
+    cpdef double connect_time(self) except? -1
+    cpdef double send_time(self) except? -1
+    cpdef double read_time(self) except? -1

@@ -1,0 +1,586 @@
+"""One request and its response.
+
+Theory of operation. The downstream connection makes an exchange when a request head is complete, feeds it what follows
+(`receive`), and gets it back by `Downstream.exchange_over`. In between the exchange finds a route, an endpoint and a
+connection (from the pool, or a new one by way of a task), sends the request, and passes the response on as it arrives.
+Nothing here waits: every method is called by a connection that has something to say, decides, and returns.
+
+Rules of this file:
+- Until the first byte of a response has been seen, a failed attempt may be followed by another: with any method if
+  nothing can have reached the endpoint, with idempotent ones (RFC 9110 section 9.2.2) if all of the body so far is
+  still here. After it, never.
+- `_over` is set once, by `_finish`; a connection that speaks later is not listened to.
+- Memory is bounded: a side that does not keep up stops the other side's reading.
+"""
+
+from typing import TYPE_CHECKING
+
+from ingressd.aio import spawn
+from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
+from ingressd.http1.chunked import encode_chunk, encode_last_chunk
+from ingressd.http1.errors import FramingError
+from ingressd.http1.head import RequestHead, ResponseHead
+from ingressd.model import Policy
+from ingressd.proxy.context import Context
+from ingressd.proxy.forwarded import real_address, trusted_fields, untrusted_fields
+from ingressd.proxy.registry import ClusterState, EndpointState
+from ingressd.proxy.responses import (
+    BAD_PATH,
+    CLIENT_CLOSED,
+    CONNECT_FAILED,
+    CONNECT_TIMEOUT,
+    DETAIL,
+    METHOD_NOT_ALLOWED,
+    NO_ENDPOINT,
+    NO_ROUTE,
+    STATUS,
+    TUNNEL_TIMEOUT,
+    render,
+)
+from ingressd.proxy.upstream import Upstream, open_upstream
+from ingressd.routing import InvalidPath, normal_path
+from ingressd.routing.table import Decision
+from ingressd.telemetry.record import Attempt, Record
+
+if TYPE_CHECKING:
+    from ingressd.proxy.downstream import Downstream
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""RFC 9110 section 9.2.2, without TRACE, which is not forwarded."""
+
+REFUSED = frozenset((b"CONNECT", b"TRACE"))
+"""Not an ingress's business: tunnels to places of the client's choice, and echoes of the fields added here."""
+
+REPLAY = 64 * 1024
+"""Bytes of a request body that are kept for another attempt; with more of it sent there is none."""
+
+
+class Exchange:
+    """See above. Times in seconds of the loop's clock."""
+
+    __slots__ = (
+        "_attempt",
+        "_attempt_started",
+        "_body",
+        "_chunked_response",
+        "_cluster",
+        "_context",
+        "_downstream",
+        "_half_closed",
+        "_head",
+        "_over",
+        "_persist",
+        "_policy",
+        "_record",
+        "_replay",
+        "_replay_size",
+        "_request",
+        "_responded",
+        "_response",
+        "_tried",
+        "_upstream",
+        "head_only",
+        "request_done",
+        "tunnel",
+    )
+
+    def __init__(self, context: Context, downstream: "Downstream", head: RequestHead, record: Record) -> None:
+        self._context = context
+        self._downstream = downstream
+        self._head = head
+        self._record = record
+        self._policy: Policy | None = None
+        self._cluster: ClusterState | None = None
+        self._tried: list[EndpointState] | None = None
+        self._upstream: Upstream | None = None
+        self._attempt: Attempt | None = None
+        self._attempt_started = 0.0
+        self._request = b""
+        """The head as sent upstream."""
+        self._response = b""
+        """The head for the client, until it is written."""
+        if head.chunked:
+            self._body = Body(CHUNKED)
+        elif head.content_length > 0:
+            self._body = Body(LENGTH, head.content_length)
+        else:
+            self._body = Body(NONE)
+        self.request_done = self._body.done
+        """The whole request has been received."""
+        self._replay: list[bytes] | None = []
+        """The body as sent upstream so far; None if it grew too long to keep."""
+        self._replay_size = 0
+        self._responded = False
+        self._chunked_response = False
+        self._persist = False
+        self._half_closed = False
+        self._over = False
+        self.head_only = head.method == b"HEAD"
+        self.tunnel = False
+        """After 101 Switching Protocols: bytes are passed on as they are, both ways."""
+
+    # --- the request
+
+    def receive(self, data: bytes, start: int) -> int:
+        """Takes what belongs to the request body from `data`. Returns the offset behind it. Raises FramingError."""
+        payload: list[bytes] = []
+        body = self._body
+        end = body.feed(data, start, payload)
+        self._record.request_length += end - start
+        if body.framing == CHUNKED:
+            encoded = encode_chunk(payload)
+            if body.done:
+                encoded += encode_last_chunk(body.trailers)
+        else:
+            encoded = payload[0] if payload else b""
+        self.request_done = body.done
+        upstream = self._upstream
+        if encoded:
+            if self._replay is not None:
+                self._replay.append(encoded)
+                self._replay_size += len(encoded)
+                if upstream is not None and self._replay_size > REPLAY:
+                    self._replay = None
+            if upstream is not None:
+                upstream.write(encoded)
+        if body.done and upstream is not None and not self._responded:
+            upstream.deadline = self._context.now + self.read_time()
+        return end
+
+    def start(self) -> None:
+        """Finds the route and makes the first attempt."""
+        head = self._head
+        context = self._context
+        record = self._record
+        downstream = self._downstream
+        if head.trusted:
+            record.remote_address = real_address(record.remote_address, head.forwarded_for, context.trusts)
+            record.request_id = head.request_id or context.request_id()
+        else:
+            record.request_id = context.request_id()
+        if head.method in REFUSED:
+            self.respond(METHOD_NOT_ALLOWED)
+            return
+        path = head.path
+        if not head.path_normal:
+            try:
+                path = normal_path(path)
+            except InvalidPath:
+                self.respond(BAD_PATH)
+                return
+        decision: Decision | None = context.table.lookup(context.normal_host(head.host), path)
+        if decision is None:
+            self.respond(NO_ROUTE)
+            return
+        record.decision = decision
+        route = decision.route
+        self._policy = route.policy
+        self._cluster = context.registry.clusters.get(route.cluster)
+        if self._cluster is None:
+            self.respond(NO_ENDPOINT)
+            return
+        if head.trusted:
+            added = trusted_fields(
+                head,
+                downstream.peer,
+                record.remote_address,
+                downstream.scheme,
+                downstream.port,
+                record.request_id,
+            )
+        else:
+            added = untrusted_fields(head, downstream.client_fields, record.request_id)
+        if not head.host:
+            # HTTP/1.0 without Host; HTTP/1.1 demands one (RFC 9112 section 3.2), even an empty one.
+            added = b"Host:\r\n" + added
+        self._request = head.forward(added)
+        self._try(False)
+
+    def _try(self, fresh: bool) -> bool:
+        """Makes an attempt on the next endpoint; `fresh` on a new connection. False if there is no endpoint to try."""
+        context = self._context
+        cluster = self._cluster
+        endpoint = cluster.pick(self._tried) if cluster is not None else None
+        if endpoint is None:
+            if not self._record.attempts:
+                self.respond(NO_ENDPOINT)
+            return False
+        attempt = Attempt(endpoint.text)
+        self._record.attempts.append(attempt)
+        self._attempt = attempt
+        self._attempt_started = context.loop.time()
+        if not fresh:
+            # A request that cannot be repeated must not go out on a connection that is closed already.
+            upstream = context.pool.take(endpoint, context.now, self._head.method not in IDEMPOTENT)
+            if upstream is not None:
+                context.counters.upstream_reused += 1
+                attempt.connect_time = 0.0
+                self._attach(upstream)
+                return True
+        spawn(self._connect(endpoint), "connect to upstream")
+        return True
+
+    async def _connect(self, endpoint: EndpointState) -> None:
+        context = self._context
+        try:
+            upstream = await open_upstream(context, endpoint, self.connect_time())
+        except OSError as error:
+            context.counters.connect_failures += 1
+            if not self._over:
+                self._connect_failed(endpoint, CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECT_FAILED)
+            return
+        context.counters.upstream_connections += 1
+        if self._over:
+            upstream.release()
+            return
+        if self._attempt is not None:
+            self._attempt.connect_time = context.loop.time() - self._attempt_started
+        self._attach(upstream)
+
+    def _connect_failed(self, endpoint: EndpointState, reason: str) -> None:
+        """Nothing was sent, so any method may go to another endpoint; but not to the one that just failed."""
+        self._close_attempt()
+        if self._tried is None:
+            self._tried = []
+        self._tried.append(endpoint)
+        if len(self._record.attempts) < self.tries() and self._try(False):
+            self._context.counters.retries += 1
+            return
+        self.respond(reason)
+
+    def _attach(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        upstream.begin(self)
+        replay = self._replay
+        if replay:
+            upstream.write(self._request + b"".join(replay))
+            if self._replay_size > REPLAY:
+                self._replay = None
+        else:
+            upstream.write(self._request)
+        if self.request_done:
+            upstream.deadline = self._context.now + self.read_time()
+        self._downstream.resume()
+
+    def wants_data(self) -> bool:
+        """Whether there is somewhere to put more of the request body."""
+        return self._upstream is not None
+
+    # --- what the upstream tells
+
+    def interim(self, head: ResponseHead) -> None:
+        """A 1xx response (RFC 9110 section 15.2). HTTP/1.0 has none."""
+        if not self._over and self._head.minor > 0:
+            # A byte of a response: no other attempt after it.
+            self._replay = None
+            data = head.forward(b"")
+            self._record.bytes_sent += len(data)
+            self._downstream.write(data)
+
+    def responded(self, head: ResponseHead, body: Body) -> None:
+        """The head of the response is there; its body follows."""
+        if self._over:
+            return
+        record = self._record
+        request = self._head
+        self._responded = True
+        self._note_head(head.status)
+        # The client may be sending a body nobody reads any more: then this connection has no future.
+        persist = request.persistent and self.request_done and not self._context.draining
+        framing = body.framing
+        if framing == NONE:
+            if head.status == 204:
+                added = b""
+            elif head.content_length >= 0:
+                added = b"Content-Length: %d\r\n" % head.content_length
+            elif head.chunked and request.minor > 0:
+                added = b"Transfer-Encoding: chunked\r\n"
+            elif self.head_only or head.status == 304:
+                added = b""
+            else:
+                added = b"Content-Length: 0\r\n"
+        elif framing == LENGTH:
+            added = b"Content-Length: %d\r\n" % head.content_length
+        elif request.minor > 0:
+            self._chunked_response = True
+            added = b"Transfer-Encoding: chunked\r\n"
+        else:
+            added = b""
+            persist = False
+        if not persist:
+            added += b"Connection: close\r\n"
+        elif request.minor == 0:
+            added += b"Connection: keep-alive\r\n"
+        self._persist = persist
+        data = head.forward(added)
+        record.bytes_sent += len(data)
+        # Kept until the first of the body is there: one write for both.
+        self._response = data
+
+    def _note_head(self, status: int) -> None:
+        self._record.status = status
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.status = status
+            attempt.header_time = self._context.loop.time() - self._attempt_started
+
+    def response_data(self, payload: list[bytes]) -> None:
+        """More of the response body."""
+        if not self._over:
+            self._pass_on(payload, b"")
+
+    def _pass_on(self, payload: list[bytes], last: bytes) -> None:
+        size = 0
+        for piece in payload:
+            size += len(piece)
+        if self._attempt is not None:
+            self._attempt.response_length += size
+        if self._chunked_response:
+            data = encode_chunk(payload) + last
+        elif len(payload) == 1:
+            data = payload[0]
+        else:
+            data = b"".join(payload)
+        record = self._record
+        record.body_bytes_sent += len(data)
+        record.bytes_sent += len(data)
+        if self._response:
+            data = self._response + data
+            self._response = b""
+        if data:
+            self._downstream.write(data)
+
+    def response_done(self, payload: list[bytes], trailers: bytes, reusable: bool) -> None:
+        """The last of the response body. `reusable`: the upstream connection may serve another exchange."""
+        if self._over:
+            return
+        last = encode_last_chunk(trailers) if self._chunked_response else b""
+        self._pass_on(payload, last)
+        self._close_attempt()
+        upstream = self._upstream
+        self._upstream = None
+        if upstream is not None:
+            if reusable and self.request_done:
+                upstream.release()
+            else:
+                upstream.abort()
+        self._finish()
+
+    def upstream_failed(self, upstream: Upstream, reason: str, detail: str, nothing_sent: bool) -> None:
+        """The upstream closed, timed out or broke the rules before its response was complete."""
+        if self._over or upstream is not self._upstream:
+            return
+        self._upstream = None
+        upstream.abort()
+        if self.tunnel:
+            self._record.reason = TUNNEL_TIMEOUT if reason != "upstream_closed" else ""
+            self._finish()
+            return
+        self._close_attempt()
+        if self._responded:
+            # The client must not take what it has for the whole.
+            self._record.reason = reason
+            if self._response:
+                self._downstream.write(self._response)
+            self._cut()
+            return
+        if reason == "upstream_closed" and self._may_repeat(nothing_sent) and self._try(True):
+            self._context.counters.retries += 1
+            return
+        self.respond(reason, detail)
+
+    def _may_repeat(self, nothing_sent: bool) -> bool:
+        return (
+            len(self._record.attempts) < self.tries()
+            and (nothing_sent or self._head.method in IDEMPOTENT)
+            and self._replay is not None
+        )
+
+    def upstream_full(self) -> None:
+        """The upstream does not keep up with the request, or the tunnel."""
+        self._downstream.hold()
+
+    def upstream_drained(self) -> None:
+        """It does again."""
+        if self.request_done and not self.tunnel and self._upstream is not None and not self._responded:
+            self._upstream.deadline = self._context.now + self.read_time()
+        self._downstream.resume()
+
+    # --- what the client does
+
+    def client_full(self) -> None:
+        """The client does not keep up with the response, or the tunnel."""
+        if self._upstream is not None:
+            self._upstream.hold()
+
+    def client_drained(self) -> None:
+        """It does again."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def client_gone(self, reason: str) -> None:
+        """The client connection is closed, or must be: nobody is there to answer."""
+        if self._over:
+            return
+        record = self._record
+        if not self.tunnel:
+            record.reason = reason
+            if not self._responded:
+                record.status = STATUS[CLIENT_CLOSED]
+        self._close_attempt()
+        self._drop_upstream()
+        self._cut()
+
+    # --- tunnels
+
+    def switch(self, head: ResponseHead, rest: bytes) -> bool:
+        """101 Switching Protocols (RFC 9110 section 7.8). False if nobody asked for it."""
+        if self._over or not self._head.upgrade or not head.upgrade or not self.request_done:
+            return False
+        self._responded = True
+        self._note_head(101)
+        self.tunnel = True
+        context = self._context
+        context.tunnels += 1
+        context.counters.tunnels += 1
+        data = head.forward(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+        self._record.bytes_sent += len(data)
+        self._downstream.write(data)
+        self._touch()
+        if rest:
+            self.tunnel_down(rest)
+        self._downstream.tunnelled()
+        return True
+
+    def tunnel_up(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._touch()
+        self._record.request_length += len(data)
+        if self._upstream is not None:
+            self._upstream.write(data)
+
+    def tunnel_down(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        self._touch()
+        record = self._record
+        record.bytes_sent += len(data)
+        record.body_bytes_sent += len(data)
+        if self._attempt is not None:
+            self._attempt.response_length += len(data)
+        self._downstream.write(data)
+
+    def _touch(self) -> None:
+        """One idle time for both directions; kept on the upstream."""
+        if self._upstream is not None:
+            self._upstream.deadline = self._context.now + self._context.settings.timeouts.tunnel_idle
+
+    def client_half_closed(self) -> None:
+        """The client has nothing more to say; it may still listen."""
+        if self._half_closed:
+            self._end_tunnel()
+            return
+        self._half_closed = True
+        if self._upstream is not None:
+            self._upstream.half_close()
+
+    def upstream_half_closed(self) -> None:
+        """The upstream has nothing more to say."""
+        if self._half_closed:
+            self._end_tunnel()
+            return
+        self._half_closed = True
+        self._downstream.half_close()
+
+    def _end_tunnel(self) -> None:
+        self._close_attempt()
+        upstream = self._upstream
+        self._upstream = None
+        if upstream is not None:
+            upstream.close()
+        self._finish()
+
+    # --- the end
+
+    def respond(self, reason: str, detail: str = "") -> None:
+        """Answers in place of an upstream. The cause decides the status; see `responses`."""
+        self._drop_upstream()
+        record = self._record
+        head = self._head
+        record.reason = reason
+        record.status = STATUS[reason]
+        self._persist = head.persistent and self.request_done and not self._context.draining
+        connection = b"" if self._persist else b"Connection: close\r\n"
+        if self._persist and head.minor == 0:
+            connection = b"Connection: keep-alive\r\n"
+        data, length = render(
+            record.status,
+            reason,
+            detail or DETAIL[reason],
+            record.request_id,
+            head.accept,
+            connection,
+            self.head_only,
+        )
+        record.bytes_sent += len(data)
+        record.body_bytes_sent += length
+        self._downstream.write(data)
+        self._finish()
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """The client breaks the rules with its body, or takes too long over it."""
+        if self._over:
+            return
+        if self._responded:
+            self._record.reason = reason
+            self._close_attempt()
+            self._drop_upstream()
+            self._cut()
+        else:
+            self.respond(reason, detail)
+
+    def _drop_upstream(self) -> None:
+        upstream = self._upstream
+        self._upstream = None
+        if upstream is not None:
+            upstream.abort()
+
+    def _close_attempt(self) -> None:
+        attempt = self._attempt
+        if attempt is not None and attempt.response_time < 0:
+            attempt.response_time = self._context.loop.time() - self._attempt_started
+
+    def _cut(self) -> None:
+        """Ends without a complete response: the client is told by the connection's abrupt end."""
+        self._finish()
+        self._downstream.abort()
+
+    def _finish(self) -> None:
+        self._over = True
+        context = self._context
+        if self.tunnel:
+            context.tunnels -= 1
+            self._persist = False
+        context.finished(self._record)
+        self._downstream.exchange_over(self._persist, self.request_done)
+
+    # --- the policy of the route, before there is one and after
+
+    def connect_time(self) -> float:
+        """Seconds for a connection to stand."""
+        return self._policy.connect_timeout if self._policy is not None else 0.0
+
+    def send_time(self) -> float:
+        """Seconds between two writes the upstream accepts."""
+        if self.tunnel:
+            return self._context.settings.timeouts.tunnel_idle
+        return self._policy.send_timeout if self._policy is not None else 0.0
+
+    def read_time(self) -> float:
+        """Seconds between two reads of the response."""
+        if self.tunnel:
+            return self._context.settings.timeouts.tunnel_idle
+        return self._policy.read_timeout if self._policy is not None else 0.0
+
+    def tries(self) -> int:
+        """How many attempts there may be in all."""
+        return self._policy.tries if self._policy is not None else 1

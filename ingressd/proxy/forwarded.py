@@ -1,0 +1,59 @@
+"""The fields a proxy adds to a request: who asked, for what, over what (X-Forwarded-* and their kin of ingress-nginx).
+
+One list, the trusted proxies, decides about all of them: what comes from one of those is kept and completed, what comes
+from anybody else is replaced. The scanner has already dropped what is replaced.
+"""
+
+from collections.abc import Callable
+
+from ingressd.http1.head import RequestHead
+
+
+def client_fields(address: bytes, scheme: bytes, port: int) -> bytes:
+    """The fields that are the same for all requests of a client that is not trusted: rendered once per connection."""
+    return (
+        b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Port: %d\r\nX-Forwarded-Proto: %b\r\n"
+        b"X-Forwarded-Scheme: %b\r\nX-Scheme: %b\r\n" % (address, address, port, scheme, scheme, scheme)
+    )
+
+
+def untrusted_fields(head: RequestHead, of_client: bytes, request_id: bytes) -> bytes:
+    """All added fields of a request from anybody."""
+    fields = b"X-Request-ID: %b\r\nX-Forwarded-Host: %b\r\n%b" % (request_id, head.host, of_client)
+    if head.forwarded_for:
+        return b"%bX-Original-Forwarded-For: %b\r\n" % (fields, head.forwarded_for)
+    return fields
+
+
+def real_address(peer: bytes, forwarded_for: bytes, trusts: Callable[[str], bool]) -> bytes:
+    """The client as trusted proxies tell it: the last address of X-Forwarded-For that is not one of theirs."""
+    for entry in reversed(forwarded_for.split(b",")):
+        address = entry.strip(b" \t").decode("latin-1")
+        if not address:
+            continue
+        if not trusts(address):
+            return address.encode("latin-1") if _plausible(address) else peer
+        peer = address.encode("latin-1")
+    return peer
+
+
+def _plausible(address: str) -> bool:
+    """Whether it can go into the log as an address; proxies write host names, `unknown` and ports there too."""
+    return len(address) <= 45 and not address.strip("0123456789abcdefABCDEF.:")
+
+
+def trusted_fields(head: RequestHead, peer: bytes, real: bytes, scheme: bytes, port: int, request_id: bytes) -> bytes:
+    """All added fields of a request from a trusted proxy: its own claims stay, what it left out is added."""
+    chain = b"%b, %b" % (head.forwarded_for, peer) if head.forwarded_for else peer
+    parts = [b"X-Request-ID: %b\r\nX-Real-IP: %b\r\nX-Forwarded-For: %b\r\n" % (request_id, real, chain)]
+    if not head.has_host:
+        parts.append(b"X-Forwarded-Host: %b\r\n" % head.host)
+    if not head.has_port:
+        parts.append(b"X-Forwarded-Port: %d\r\n" % port)
+    if not head.has_proto:
+        parts.append(b"X-Forwarded-Proto: %b\r\n" % scheme)
+    if not head.has_scheme:
+        parts.append(b"X-Forwarded-Scheme: %b\r\n" % scheme)
+    if not head.has_x_scheme:
+        parts.append(b"X-Scheme: %b\r\n" % scheme)
+    return b"".join(parts)

@@ -1,0 +1,105 @@
+"""Responses of our own: the one table that maps a cause to a status and a word.
+
+The word (`reason`) is the same in the body, the access log and the metrics.
+"""
+
+import json
+from html import escape
+from http import HTTPStatus
+
+BAD_REQUEST = "bad_request"
+BAD_PATH = "bad_path"
+CLIENT_CLOSED = "client_closed"
+CLIENT_TIMEOUT = "client_timeout"
+CONNECT_FAILED = "connect_failed"
+CONNECT_TIMEOUT = "connect_timeout"
+METHOD_NOT_ALLOWED = "method_not_allowed"
+NO_ENDPOINT = "no_endpoint"
+NO_ROUTE = "no_route"
+SLOW_BODY = "slow_body"
+SLOW_HEAD = "slow_head"
+TOO_MANY_CONNECTIONS = "too_many_connections"
+TUNNEL_TIMEOUT = "tunnel_timeout"
+UPSTREAM_CLOSED = "upstream_closed"
+UPSTREAM_FRAMING = "upstream_framing"
+UPSTREAM_SEND_TIMEOUT = "upstream_send_timeout"
+UPSTREAM_TIMEOUT = "upstream_timeout"
+
+STATUS = {
+    BAD_REQUEST: 400,
+    BAD_PATH: 400,
+    NO_ROUTE: 404,
+    METHOD_NOT_ALLOWED: 405,
+    SLOW_HEAD: 408,
+    SLOW_BODY: 408,
+    "uri_too_long": 414,
+    "head_too_large": 431,
+    CLIENT_CLOSED: 499,
+    "transfer_coding": 501,
+    CONNECT_FAILED: 502,
+    UPSTREAM_CLOSED: 502,
+    UPSTREAM_FRAMING: 502,
+    NO_ENDPOINT: 503,
+    TOO_MANY_CONNECTIONS: 503,
+    CONNECT_TIMEOUT: 504,
+    UPSTREAM_TIMEOUT: 504,
+    UPSTREAM_SEND_TIMEOUT: 504,
+    "version_not_supported": 505,
+}
+"""Cause -> status. 499 is nginx's for a client that left; it is logged and never sent."""
+
+DETAIL = {
+    BAD_PATH: "the path is not a valid percent-encoding, or leaves the root",
+    NO_ROUTE: "no Ingress has a rule for this host and path",
+    METHOD_NOT_ALLOWED: "this proxy does not carry out this method",
+    SLOW_HEAD: "the request took too long to arrive",
+    SLOW_BODY: "the request body took too long to arrive",
+    CONNECT_FAILED: "no endpoint accepted a connection",
+    UPSTREAM_CLOSED: "the endpoint closed the connection without a response",
+    UPSTREAM_FRAMING: "the endpoint sent something that is not a valid HTTP response",
+    NO_ENDPOINT: "the Service has no ready endpoint",
+    TOO_MANY_CONNECTIONS: "too many client connections",
+    CONNECT_TIMEOUT: "no endpoint accepted a connection in time",
+    UPSTREAM_TIMEOUT: "the endpoint did not respond in time",
+    UPSTREAM_SEND_TIMEOUT: "the endpoint did not take the request in time",
+}
+
+_ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status line."""
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+
+
+def prefers_json(accept: bytes) -> bool:
+    """Whether a client asks for JSON rather than for a page."""
+    accept = accept.lower()
+    return b"json" in accept and b"text/html" not in accept
+
+
+def render(
+    status: int, reason: str, detail: str, request_id: bytes, accept: bytes, connection: bytes, head_only: bool
+) -> tuple[bytes, int]:
+    """A whole response and the length of its body. `connection` are whole field lines; `detail` one sentence."""
+    title = f"{status} {phrase(status)}"
+    identifier = request_id.decode("latin-1")
+    if prefers_json(accept):
+        kind = b"application/json"
+        fields = {"status": status, "reason": reason, "message": detail, "requestId": identifier}
+        body = json.dumps(fields).encode() + b"\n"
+    else:
+        kind = b"text/html; charset=utf-8"
+        body = (
+            f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n"
+            f"<p>{escape(detail)} ({reason})</p>\n<p>Request {escape(identifier)}</p>\n"
+        ).encode()
+    allow = _ALLOW if status == 405 else b""
+    head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
+        title.encode(),
+        kind,
+        len(body),
+        allow,
+        connection,
+    )
+    return (head, 0) if head_only else (head + body, len(body))

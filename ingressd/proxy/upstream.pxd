@@ -1,0 +1,44 @@
+cimport cython
+
+from ingressd.http1.body cimport Body
+from ingressd.http1.head cimport ResponseHead
+from ingressd.proxy.context cimport Context
+from ingressd.proxy.registry cimport EndpointState
+
+cdef int NONE
+cdef int LENGTH
+cdef int CHUNKED
+cdef int UNTIL_CLOSE
+
+
+cdef class Upstream:
+    cdef Context _context
+    cdef readonly EndpointState endpoint
+    cdef object _socket
+    cdef readonly object transport
+    cdef readonly object exchange
+    cdef readonly double born
+    cdef public double idle_since
+    cdef public double deadline
+    cdef readonly long long requests
+    cdef readonly long long written
+    cdef readonly bint closed
+    cdef bytes _buffer
+    cdef ResponseHead _head
+    cdef Body _body
+    cdef bint _eof
+    cdef bint _write_paused
+    cdef Py_ssize_t _unsent
+
+    cpdef begin(self, object exchange)
+    cpdef write(self, bytes data)
+    cpdef release(self)
+    cpdef close(self)
+    cpdef abort(self)
+    cpdef bint stale(self)
+    @cython.locals(unsent=Py_ssize_t)
+    cpdef check(self, double now)
+    @cython.locals(buffer=bytes, head=ResponseHead, body=Body, end=Py_ssize_t, status=int)
+    cdef _read_head(self, object exchange, bytes data)
+    @cython.locals(end=Py_ssize_t, head=ResponseHead, payload=list)
+    cdef _read_body(self, object exchange, bytes data, Py_ssize_t start, Body body)

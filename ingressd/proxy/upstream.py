@@ -1,0 +1,312 @@
+"""One connection to an endpoint: reads responses, one exchange at a time.
+
+States. Without an exchange it is idle in the pool, and whatever arrives then ends it. With one it reads a head (`_body` is
+None), then a body; in a tunnel it only passes bytes on. `deadline` says until when something must happen; what happens
+then depends on the state (`check`).
+
+All that is decided about a response is decided by the exchange; this file knows how it is framed.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, cast
+
+from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
+from ingressd.http1.errors import FramingError
+from ingressd.http1.head import ResponseHead
+from ingressd.proxy.context import Context
+from ingressd.proxy.registry import EndpointState
+from ingressd.proxy.responses import UPSTREAM_CLOSED, UPSTREAM_FRAMING, UPSTREAM_SEND_TIMEOUT, UPSTREAM_TIMEOUT
+
+if TYPE_CHECKING:
+    from ingressd.proxy.exchange import Exchange
+
+CLOSING_TIME = 5.0
+"""Seconds a closed connection has to get rid of what is still to be sent."""
+
+
+class Upstream:
+    """An asyncio protocol. Made by `open_upstream`; given to exchanges by `Exchange` and the pool."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_context",
+        "_eof",
+        "_head",
+        "_socket",
+        "_unsent",
+        "_write_paused",
+        "born",
+        "closed",
+        "deadline",
+        "endpoint",
+        "exchange",
+        "idle_since",
+        "requests",
+        "transport",
+        "written",
+    )
+
+    def __init__(self, context: Context, endpoint: EndpointState, connected: socket.socket) -> None:
+        self._context = context
+        self.endpoint = endpoint
+        self._socket = connected
+        self.transport: asyncio.Transport | None = None
+        self.exchange: Exchange | None = None
+        self.born = context.now
+        self.idle_since = 0.0
+        self.deadline = 0.0
+        """Seconds of the loop's clock; 0 for none."""
+        self.requests = 0
+        self.written = 0
+        """Bytes written for the present exchange."""
+        self.closed = False
+        self._buffer = b""
+        self._head: ResponseHead | None = None
+        self._body: Body | None = None
+        self._eof = False
+        self._write_paused = False
+        self._unsent = 0
+
+    # --- what the exchange and the pool ask for
+
+    def begin(self, exchange: "Exchange") -> None:
+        """Takes up an exchange."""
+        self.exchange = exchange
+        self.requests += 1
+        self.written = 0
+        self.deadline = 0.0
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes of the present exchange."""
+        if not self.closed and self.transport is not None:
+            self.written += len(data)
+            self.transport.write(data)
+
+    def half_close(self) -> None:
+        """Sends the end of the stream; the other direction goes on."""
+        if not self.closed and self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def hold(self) -> None:
+        """Stops reading: the client does not keep up."""
+        if not self.closed and self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again. The time it could not is not held against the endpoint."""
+        if not self.closed and self.transport is not None:
+            self.transport.resume_reading()
+            if self.exchange is not None and self.deadline:
+                self.deadline = self._context.now + self.exchange.read_time()
+
+    def release(self) -> None:
+        """The exchange is over and the connection fit for another: to the pool."""
+        self.exchange = None
+        self._head = None
+        self._body = None
+        context = self._context
+        if self.closed or self._eof or self._write_paused or context.draining:
+            self.close()
+            return
+        for surplus in context.pool.give(self, context.now):
+            surplus.close()
+
+    def close(self) -> None:
+        """Closes once everything written is sent."""
+        self.exchange = None
+        if not self.closed and self.transport is not None:
+            self.closed = True
+            self.deadline = self._context.now + CLOSING_TIME
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self.exchange = None
+        if self.transport is not None:
+            self.closed = True
+            self.transport.abort()
+
+    def stale(self) -> bool:
+        """Whether the peer has closed, or sent what nobody asked for, as the kernel knows it now."""
+        if self.closed or self._eof:
+            return True
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    @property
+    def nothing_sent(self) -> bool:
+        """Whether nothing of the present exchange has left this process yet."""
+        return self.transport is not None and self.transport.get_write_buffer_size() >= self.written
+
+    # --- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._context.upstreams.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        context = self._context
+        context.upstreams.discard(self)
+        exchange = self.exchange
+        if exchange is None:
+            context.pool.remove(self)
+            return
+        self._ended(exchange, error is None, False)
+
+    def eof_received(self) -> bool:
+        exchange = self.exchange
+        self._eof = True
+        if exchange is None:
+            self._context.pool.remove(self)
+            return False
+        if exchange.tunnel:
+            exchange.upstream_half_closed()
+            return True
+        self._ended(exchange, True, self.nothing_sent)
+        return False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._unsent = -1
+        if self.exchange is not None:
+            self.deadline = self._context.now + self.exchange.send_time()
+            self.exchange.upstream_full()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self.exchange is not None:
+            self.deadline = 0.0
+            self.exchange.upstream_drained()
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            # Bytes that answer no request: never to be taken for a response to the next one.
+            self._context.pool.remove(self)
+            self.close()
+            return
+        if exchange.tunnel:
+            exchange.tunnel_down(data)
+            return
+        if self.deadline and not self._write_paused:
+            self.deadline = self._context.now + exchange.read_time()
+        try:
+            if self._body is None:
+                self._read_head(exchange, data)
+            else:
+                self._read_body(exchange, data, 0, self._body)
+        except FramingError as error:
+            exchange.upstream_failed(self, UPSTREAM_FRAMING, error.detail, False)
+
+    def check(self, now: float) -> None:
+        """Called about ten times a second: whether the time for what is awaited is over."""
+        exchange = self.exchange
+        if self._write_paused and self.transport is not None and exchange is not None:
+            # Any progress counts, as between two writes of nginx.
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent = unsent
+                self.deadline = now + exchange.send_time()
+        if self.deadline == 0 or now < self.deadline:
+            return
+        self.deadline = 0.0
+        if exchange is None:
+            if self.closed:
+                self.abort()
+            else:
+                self._context.pool.remove(self)
+                self.close()
+        elif self._write_paused:
+            exchange.upstream_failed(self, UPSTREAM_SEND_TIMEOUT, "", False)
+        else:
+            exchange.upstream_failed(self, UPSTREAM_TIMEOUT, "", False)
+
+    # --- responses
+
+    def _read_head(self, exchange: "Exchange", data: bytes) -> None:
+        buffer = self._buffer + data if self._buffer else data
+        while True:
+            head = self._head
+            if head is None:
+                head = ResponseHead()
+            end = head.feed(buffer, 0)
+            if end < 0:
+                self._head = head
+                self._buffer = buffer
+                return
+            self._head = None
+            if head.status >= 200 or head.status == 101:
+                break
+            if head.chunked or head.content_length > 0:
+                raise FramingError("interim response with a body")
+            exchange.interim(head)
+            buffer = buffer[end:]
+            if not buffer:
+                self._buffer = b""
+                return
+        self._buffer = b""
+        self._head = head
+        if head.status == 101:
+            self._body = Body(NONE)
+            if not exchange.switch(head, buffer[end:]):
+                raise FramingError("101 Switching Protocols that nobody asked for")
+            return
+        status = head.status
+        if exchange.head_only or status == 204 or status == 304:
+            body = Body(NONE)
+        elif head.chunked:
+            body = Body(CHUNKED)
+        elif head.content_length >= 0:
+            body = Body(LENGTH, head.content_length)
+        else:
+            body = Body(UNTIL_CLOSE)
+        self._body = body
+        exchange.responded(head, body)
+        self._read_body(exchange, buffer, end, body)
+
+    def _read_body(self, exchange: "Exchange", data: bytes, start: int, body: Body) -> None:
+        payload: list[bytes] = []
+        end = body.feed(data, start, payload)
+        if body.done:
+            head = self._head
+            # Anything behind the response is no answer to a request of ours.
+            reusable = head is not None and head.persistent and end == len(data)
+            exchange.response_done(payload, body.trailers, reusable)
+        else:
+            exchange.response_data(payload)
+
+    def _ended(self, exchange: "Exchange", clean: bool, nothing_sent: bool) -> None:
+        """The peer closed while an exchange was under way."""
+        body = self._body
+        if clean and body is not None and body.framing == UNTIL_CLOSE:
+            exchange.response_done([], b"", False)
+        else:
+            exchange.upstream_failed(self, UPSTREAM_CLOSED, "", nothing_sent)
+
+
+async def open_upstream(context: Context, endpoint: EndpointState, timeout: float) -> Upstream:
+    """Connects to an endpoint within `timeout` seconds. Raises OSError, TimeoutError among them."""
+    address = endpoint.endpoint
+    connecting = socket.socket(socket.AF_INET6 if ":" in address.address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.timeout(timeout):
+            await context.loop.sock_connect(connecting, (address.address, address.port))
+        _, upstream = await context.loop.create_connection(
+            lambda: cast(asyncio.Protocol, Upstream(context, endpoint, connecting)), sock=connecting
+        )
+    except BaseException:
+        with contextlib.suppress(OSError):
+            connecting.close()
+        raise
+    return cast(Upstream, upstream)

@@ -1,0 +1,187 @@
+"""A worker process: serves the listening sockets it was given with the state it is told.
+
+It is told everything over one socket, the link: settings once, updates after (ingressd.link). The link's end is the
+controller's end, or its wish that this worker stops: then it accepts nothing more, lets what is under way finish for a
+moment, and exits.
+"""
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import uvloop
+
+from ingressd.aio import spawn
+from ingressd.link import Report, Sample, Serving, frame, frames_to_worker
+from ingressd.model import Update, WorkerSettings
+from ingressd.proxy.context import Context
+from ingressd.proxy.downstream import Downstream
+from ingressd.telemetry.logwriter import LogWriter
+
+TICK = 0.1
+"""Seconds between two looks at all deadlines; also how long an access log line may wait."""
+
+REPORT = 1.0
+"""Seconds between two reports to the controller."""
+
+DRAIN = 2.0
+"""Seconds that exchanges under way are given when the worker is told to stop."""
+
+LOG_CLOSE = 1.0
+"""Seconds for the last access log lines to be written."""
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The life of a worker after its settings have arrived."""
+
+    def __init__(self, settings: WorkerSettings, link: asyncio.StreamWriter, log_writer: LogWriter) -> None:
+        self.context = Context(settings, asyncio.get_running_loop(), log_writer)
+        self._link = link
+        self._servers: list[asyncio.Server] = []
+        self._seconds = 0
+
+    async def listen(self, sockets: Sequence[socket.socket]) -> None:
+        """Starts to accept connections."""
+        loop = asyncio.get_running_loop()
+        context = self.context
+        for listening in sockets:
+            port: int = listening.getsockname()[1]
+            self._servers.append(
+                await loop.create_server(
+                    lambda port=port: cast(asyncio.Protocol, Downstream(context, b"http", port)), sock=listening
+                )
+            )
+
+    def tick(self) -> None:
+        """What happens TICK by TICK: deadlines, access log, and now and then a report."""
+        context = self.context
+        now = context.now = context.loop.time()
+        for downstream in list(context.downstreams):
+            downstream.check(now)
+        for upstream in list(context.upstreams):
+            upstream.check(now)
+        seconds = int(time.time())
+        if seconds != self._seconds:
+            self._seconds = seconds
+            context.access_log.tick(seconds)
+        context.log_writer.flush()
+
+    def report(self) -> None:
+        """Tells the controller what was counted."""
+        context = self.context
+        states = {"idle": 0, "active": 0, "tunnel": 0}
+        for downstream in context.downstreams:
+            states[downstream.state] += 1
+        idle = len(context.pool)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        gauges = [Sample("downstream_connections_open", state, count) for state, count in states.items()]
+        gauges += [
+            Sample("upstream_connections_open", "idle", idle),
+            Sample("upstream_connections_open", "active", len(context.upstreams) - idle),
+            Sample("worker_memory_bytes", "", resident_bytes()),
+            Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
+        ]
+        counters = context.counters.take()
+        counters.append(Sample("access_log_dropped_lines", "", context.log_writer.take_dropped()))
+        self._link.write(frame(Report(context.metrics.take(), tuple(counters), tuple(gauges))))
+
+    async def drain(self) -> None:
+        """Accepts nothing more, closes idle connections and waits DRAIN seconds for the others."""
+        context = self.context
+        context.draining = True
+        for server in self._servers:
+            server.close()
+        for downstream in list(context.downstreams):
+            downstream.drain()
+        end = context.loop.time() + DRAIN
+        while context.downstreams and context.loop.time() < end:
+            await asyncio.sleep(TICK)
+        for downstream in list(context.downstreams):
+            downstream.abort()
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (proc_pid_statm(5), field 2)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+async def _every(seconds: float, work: object) -> None:
+    assert callable(work)
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            work()
+        except Exception:
+            # One connection's bug must not stop the clock of all the others.
+            _log.exception("periodic work failed")
+
+
+async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> None:
+    """Runs a worker until the link ends or SIGTERM comes."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # A terminal's Ctrl-C reaches the whole group; the controller decides what it means.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    reader, writer = await asyncio.open_unix_connection(sock=link)
+    frames = frames_to_worker()
+    log_writer = LogWriter(sys.stdout.fileno())
+    worker: Worker | None = None
+
+    async def follow() -> None:
+        nonlocal worker
+        while data := await reader.read(1 << 20):
+            for message in frames.feed(data):
+                if isinstance(message, WorkerSettings):
+                    _configure_log(message)
+                    worker = Worker(message, writer, log_writer)
+                    worker.tick()
+                    spawn(_every(TICK, worker.tick), "tick")
+                    spawn(_every(REPORT, worker.report), "report")
+                elif isinstance(message, Update) and worker is not None:
+                    worker.context.apply(message)
+                    if message.full:
+                        await worker.listen(sockets)
+                        # What is there now stays: the collector need not look at it again.
+                        gc.collect()
+                        gc.freeze()
+                    writer.write(frame(Serving(message.generation)))
+        stop.set()
+
+    following = spawn(follow(), "follow the controller")
+    await stop.wait()
+    if worker is not None:
+        await worker.drain()
+        if not reader.at_eof():
+            worker.report()
+    following.cancel()
+    writer.close()
+    log_writer.close(LOG_CLOSE)
+
+
+def _configure_log(settings: WorkerSettings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s worker {settings.worker}: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def main(link: int, listening: Sequence[int]) -> None:
+    """Runs a worker on inherited file descriptors: the link, and listening sockets."""
+    sockets = [socket.socket(fileno=descriptor) for descriptor in listening]
+    uvloop.run(serve(socket.socket(fileno=link), sockets))

@@ -1,0 +1,95 @@
+"""Writes access log lines without ever making a request wait.
+
+Lines are collected, handed over once a tick, and written by a thread, because nothing else is sure not to block: a full
+pipe blocks its writer, O_NONBLOCK on a standard output is shared with every other process that has it, and a file on a
+slow disk cannot be non-blocking at all. When the thread falls behind, lines are dropped and counted.
+"""
+
+import os
+import select
+import threading
+from collections import deque
+
+MAX_PENDING = 4 * 1024 * 1024
+"""Bytes of lines that may wait for a slow reader; about 15,000 lines."""
+
+BATCH = 64 * 1024
+"""Bytes that make a batch leave before the tick."""
+
+
+class LogWriter:
+    """Appends lines to a file descriptor, which stays the caller's."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        self._batches: deque[bytes] = deque()
+        self._pending = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Adds a line; it leaves with the next `flush`."""
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands the lines collected so far to the thread, or drops them if it is too far behind."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        size, self._size = self._size, 0
+        with self._wake:
+            if self._pending + size > MAX_PENDING:
+                self._dropped += len(lines)
+                return
+            self._pending += size
+            self._batches.append(b"".join(lines))
+            self._wake.notify()
+
+    def take_dropped(self) -> int:
+        """How many lines were dropped since the call before."""
+        with self._wake:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def close(self, timeout: float) -> None:
+        """Writes what is left, for at most `timeout` seconds."""
+        self.flush()
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._batches and not self._closing:
+                    self._wake.wait()
+                if not self._batches:
+                    return
+                batch = self._batches.popleft()
+            try:
+                self._write(batch)
+                lost = 0
+            except OSError:
+                # A reader that went away, or a full disk: the proxy goes on without its log.
+                lost = batch.count(b"\n")
+            with self._wake:
+                self._pending -= len(batch)
+                self._dropped += lost
+
+    def _write(self, batch: bytes) -> None:
+        view = memoryview(batch)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:
+                # Somebody else made this descriptor non-blocking.
+                select.select([], [self._descriptor], [])
