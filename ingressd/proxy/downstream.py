@@ -8,7 +8,7 @@ what still arrives is thrown away.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead

@@ -11,7 +11,6 @@ from ingressd.telemetry.record cimport Attempt, Record
 cdef int NONE
 cdef int LENGTH
 cdef int CHUNKED
-cdef int UNTIL_CLOSE
 
 
 cdef class Exchange:

@@ -16,9 +16,8 @@ Rules of this file:
 from typing import TYPE_CHECKING
 
 from ingressd.aio import spawn
-from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
+from ingressd.http1.body import CHUNKED, LENGTH, NONE, Body
 from ingressd.http1.chunked import encode_chunk, encode_last_chunk
-from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead, ResponseHead
 from ingressd.model import Policy
 from ingressd.proxy.context import Context
@@ -175,7 +174,8 @@ class Exchange:
         record.decision = decision
         route = decision.route
         self._policy = route.policy
-        self._cluster = context.registry.clusters.get(route.cluster)
+        if route.cluster is not None:
+            self._cluster = context.registry.clusters.get(route.cluster)
         if self._cluster is None:
             self.respond(NO_ENDPOINT)
             return

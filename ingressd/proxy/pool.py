@@ -33,8 +33,8 @@ class Pool:
         return f"<Pool {len(self._order)} of {self._limit} idle>"
 
     def take(self, endpoint: EndpointState, now: float, certain: bool) -> "Upstream | None":
-        """The connection to `endpoint` used last, or None. A peer may have closed it without the loop having noticed yet: one
-        that was idle for a moment, or any where `certain` is asked, is looked at before it is handed out."""
+        """The connection to `endpoint` used last, or None. A peer may have closed it, the loop not knowing it yet:
+        one that was idle for a moment, or any where `certain` is asked, is looked at before it is handed out."""
         idle = endpoint.idle
         while idle:
             upstream = idle.pop()

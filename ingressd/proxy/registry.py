@@ -1,8 +1,8 @@
 """Clusters and endpoints as a worker keeps them: what must outlive an update.
 
 An endpoint is known by its address, whatever clusters it is in; its idle connections stay as long as any cluster names
-it. A cluster keeps its place in the round while its endpoints come and go. Nothing here does IO: what has to be closed is
-returned.
+it. A cluster keeps its place in the round while its endpoints come and go. Nothing here does IO: what has to be closed
+is returned.
 """
 
 from bisect import bisect_right

@@ -1,8 +1,8 @@
 """One connection to an endpoint: reads responses, one exchange at a time.
 
-States. Without an exchange it is idle in the pool, and whatever arrives then ends it. With one it reads a head (`_body` is
-None), then a body; in a tunnel it only passes bytes on. `deadline` says until when something must happen; what happens
-then depends on the state (`check`).
+States. Without an exchange it is idle in the pool, and whatever arrives then ends it. With one it reads a head (`_body`
+is None), then a body; in a tunnel it only passes bytes on. `deadline` says until when something must happen; what
+happens then depends on the state (`check`).
 
 All that is decided about a response is decided by the exchange; this file knows how it is framed.
 """
@@ -293,14 +293,14 @@ class Upstream:
             exchange.upstream_failed(self, UPSTREAM_CLOSED, "", nothing_sent)
 
 
-async def open_upstream(context: Context, endpoint: EndpointState, timeout: float) -> Upstream:
-    """Connects to an endpoint within `timeout` seconds. Raises OSError, TimeoutError among them."""
+async def open_upstream(context: Context, endpoint: EndpointState, within: float) -> Upstream:
+    """Connects to an endpoint `within` some seconds. Raises OSError, TimeoutError among them."""
     address = endpoint.endpoint
     connecting = socket.socket(socket.AF_INET6 if ":" in address.address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         connecting.setblocking(False)
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             await context.loop.sock_connect(connecting, (address.address, address.port))
         _, upstream = await context.loop.create_connection(
             lambda: cast(asyncio.Protocol, Upstream(context, endpoint, connecting)), sock=connecting

@@ -6,6 +6,7 @@ moment, and exits.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import resource
@@ -13,7 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -48,18 +50,18 @@ class Worker:
         self._link = link
         self._servers: list[asyncio.Server] = []
         self._seconds = 0
+        self._drained = asyncio.Event()
 
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Starts to accept connections."""
+        """Starts to accept connections, if it has not yet."""
+        if self._servers:
+            return
         loop = asyncio.get_running_loop()
         context = self.context
         for listening in sockets:
             port: int = listening.getsockname()[1]
-            self._servers.append(
-                await loop.create_server(
-                    lambda port=port: cast(asyncio.Protocol, Downstream(context, b"http", port)), sock=listening
-                )
-            )
+            connection = cast(Callable[[], asyncio.Protocol], partial(Downstream, context, b"http", port))
+            self._servers.append(await loop.create_server(connection, sock=listening))
 
     def tick(self) -> None:
         """What happens TICK by TICK: deadlines, access log, and now and then a report."""
@@ -74,6 +76,8 @@ class Worker:
             self._seconds = seconds
             context.access_log.tick(seconds)
         context.log_writer.flush()
+        if context.draining and not context.downstreams:
+            self._drained.set()
 
     def report(self) -> None:
         """Tells the controller what was counted."""
@@ -102,9 +106,8 @@ class Worker:
             server.close()
         for downstream in list(context.downstreams):
             downstream.drain()
-        end = context.loop.time() + DRAIN
-        while context.downstreams and context.loop.time() < end:
-            await asyncio.sleep(TICK)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), DRAIN)
         for downstream in list(context.downstreams):
             downstream.abort()
 
@@ -118,8 +121,7 @@ def resident_bytes() -> int:
         return 0
 
 
-async def _every(seconds: float, work: object) -> None:
-    assert callable(work)
+async def _every(seconds: float, work: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
