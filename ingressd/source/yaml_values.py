@@ -72,6 +72,7 @@ _HINTS = {
     "did not find expected <document start>": "there is text behind the end of the document",
     "found incompatible YAML document": "the %YAML directive asks for a version that is not 1.1 or 1.2",
     "found unexpected end of stream": "the quotes that are opened here are never closed",
+    "could not find expected ':'": "a `:` is missing behind the key",
 }
 
 
@@ -79,6 +80,7 @@ _Parser: Callable[[str], Any] = yaml.CSafeLoader if yaml.__with_libyaml__ else y
 """Only its events are used. Without libyaml they are the same, but slower by a factor of twenty."""
 
 
+_BEGAN_EARLIER = ("found unexpected end of stream", "could not find expected ':'")
 _NOT_JSON = object()
 
 
@@ -226,7 +228,7 @@ def _scalar(event: Any) -> Any:  # noqa: ANN401
     if tag not in _SCALAR_TAGS:
         raise DocumentError(f"the tag {tag} has no meaning in a manifest: remove it", line)
     if type(value) is not _SCALAR_TAGS[tag]:
-        raise DocumentError(f"{text!r} is not what its tag {tag.replace(_TAG, '!!')} says", line)
+        raise DocumentError(f"the value is not what its tag {tag.replace(_TAG, '!!')} says", line)
     return value
 
 
@@ -272,8 +274,8 @@ def _explain(error: yaml.YAMLError, text: str) -> DocumentError:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         problem = error.problem or "not YAML"
         message = _HINTS.get(problem, problem)
-        if problem == "found unexpected end of stream" and error.context_mark is not None:
-            return DocumentError(message, error.context_mark.line + 1)  # where the quotes were opened
+        if problem in _BEGAN_EARLIER and error.context_mark is not None:
+            return DocumentError(message, error.context_mark.line + 1)
         line = error.problem_mark.line
         if error.context and error.context_mark is not None and error.context_mark.line != line:
             message = f"{error.context}: {message}"
