@@ -414,7 +414,7 @@ async def test_closing_gives_back_what_listening_took(tmp_path: Path) -> None:
     async with watching(tmp_path):
         assert _inotify_instances() >= 1
     async with asyncio.timeout(DEADLINE):
-        while _inotify_instances():  # the thread of watchfiles closes it, some time after it was told to
+        while _inotify_instances():  # noqa: ASYNC110 - the thread of watchfiles tells nobody when it has closed it
             await asyncio.sleep(0)
 
 
