@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from ingressd.resources.finding import Finding, shown, type_of
+from ingressd.resources.finding import Finding, in_path, shown, type_of
 from ingressd.resources.metadata import KubernetesObject
 from ingressd.resources.shape import Shape, without_nulls
 
@@ -58,7 +58,7 @@ def _place(raw: object, path: str) -> Place:
             field, value = f"{field}[{step['at']}]", value[int(step["at"])]
         elif step["some"] and isinstance(value, Mapping):
             key, value = next(((key, item) for key, item in value.items() if not isinstance(item, str)), ("", None))
-            field = f"{field}[{key}]"
+            field = f"{field}[{in_path(key)}]"
     return Place(field.removeprefix("."), value)
 
 

@@ -47,6 +47,11 @@ def shown(value: object) -> str:
             return type_of(value)
 
 
+def in_path(key: object) -> str:
+    """A key as part of a field path, harmless to a terminal and to encode."""
+    return key if isinstance(key, str) and key.isprintable() else shown(key)
+
+
 def type_of(value: object) -> str:
     """What kind of value it is, in words."""
     match value:

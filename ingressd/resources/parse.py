@@ -44,10 +44,6 @@ class Kind(NamedTuple):
     removed: tuple[str, ...] = ()
     strict: bool = False
 
-    @property
-    def namespaced(self) -> bool:
-        return self.type is not IngressClass
-
 
 KINDS = {
     kind.type.KIND: kind
@@ -127,7 +123,7 @@ def _parse_one(raw: object) -> tuple[ObjectRef, Resource | list[Finding] | None]
         found = Finding("", "NotAnObject", f"{type_of(raw)} stands where a Kubernetes object belongs")
         return ObjectRef("Object", "", ""), [found]
     kind = _kind(raw)
-    ref = _ref(raw, kind)
+    ref = _ref(raw)
     if isinstance(kind, Finding):
         return ref, [kind]
     if kind is None:
@@ -173,18 +169,15 @@ def _other_kind(name: str, version: object) -> Finding | None:
     return None
 
 
-def _ref(raw: Mapping[str, object], kind: Kind | Finding | None) -> ObjectRef:
+def _ref(raw: Mapping[str, object]) -> ObjectRef:
     """The reference as far as it can be made out."""
+    kind = _word(raw.get("kind"))
+    kind = _SPELLING.get(kind.lower(), kind) or "Object"
     metadata = raw.get("metadata")
     if not isinstance(metadata, Mapping):
         metadata = {}
-    namespaced = not isinstance(kind, Kind) or kind.namespaced
-    name = _word(raw.get("kind"))
-    return ObjectRef(
-        _SPELLING.get(name.lower(), name) or "Object",
-        (_word(metadata.get("namespace")) or DEFAULT_NAMESPACE) if namespaced else "",
-        _word(metadata.get("name")),
-    )
+    namespace = "" if kind == IngressClass.KIND else _word(metadata.get("namespace")) or DEFAULT_NAMESPACE
+    return ObjectRef(kind, namespace, _word(metadata.get("name")))
 
 
 def _word(value: object) -> str:

@@ -168,7 +168,6 @@ PROTECTIVE = frozenset(
         "limit-rate",
         "limit-rpm",
         "limit-rps",
-        "modsecurity-snippet",
         "satisfy",
         "whitelist-source-range",
     }

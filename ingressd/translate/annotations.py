@@ -49,10 +49,9 @@ def _fault(key: str) -> tuple[str, str] | None:
 
 def _unsupported(name: str) -> str:
     if name.endswith("-snippet"):
-        text = "snippets are never supported: no text of an Ingress becomes configuration"
-    else:
-        text = f"{name} is not supported yet and has no effect"
-    return f"{text}; what it is to keep out is let in" if name in PROTECTIVE else text
+        return "snippets are never supported: no text of an Ingress becomes configuration"
+    text = f"{name} is not supported yet and has no effect"
+    return f"{text}: requests that it should refuse are let through" if name in PROTECTIVE else text
 
 
 def _unknown(key: str, name: str) -> str:

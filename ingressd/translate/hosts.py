@@ -81,7 +81,7 @@ class Hosts:
         if host.default is None:
             host.default = claim
         elif not claim.agrees(host.default):
-            message = f"{host.default.ingress.ref} is older and has the default backend of {_named(name)}"
+            message = f"the default backend of {_named(name)} belongs to {_owner(host.default, claim)}"
             self._problems.append(Problem(claim.ingress.ref, DEFAULT_CONFLICT, message, claim.field))
 
     def virtual_hosts(self, backends: Backends, policy: Policy) -> tuple[VirtualHost, ...]:
@@ -111,12 +111,12 @@ class Hosts:
                 if loser.ingress is winner.ingress:
                     message = f"{what} is in {winner.field} already: this one gets no request"
                 else:
-                    message = f"{what} belongs to {winner.ingress.ref}, which is older: this one gets no request"
+                    message = f"{what} belongs to {_owner(winner, loser)}: this one gets no request"
                 severity = Severity.WARNING if loser.agrees(winner) else Severity.ERROR
                 self._problems.append(Problem(loser.ingress.ref, CONFLICT, message, f"{loser.field}.path", severity))
             others = sorted({str(loser.ingress.ref) for loser in losers if loser.ingress is not winner.ingress})
             if others:
-                message = f"{what} is claimed by {listing(others)} too: this one is older and has it"
+                message = f"{what} is claimed by {listing(others)} too: this one goes first and has it"
                 place = f"{winner.field}.path"
                 self._problems.append(Problem(winner.ingress.ref, CONFLICT, message, place, Severity.WARNING))
 
@@ -141,6 +141,11 @@ class Hosts:
 def _route(path: PathMatch, claim: Claim, field: str, backends: Backends, policy: Policy) -> Route:
     source = claim.ingress.ref
     return Route(path, source, backends.resolve(source, claim.backend, field), field, policy)
+
+
+def _owner(winner: Claim, loser: Claim) -> str:
+    older = winner.ingress.metadata.age[0] < loser.ingress.metadata.age[0]
+    return f"{winner.ingress.ref}, which {'is older' if older else 'is as old and goes first by name'}"
 
 
 def _named(host: str) -> str:

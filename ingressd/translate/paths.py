@@ -14,7 +14,7 @@ NOT_NORMAL = "PathNotNormal"
 _PLAIN = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?")
 """What nothing has to be said about. Nearly all paths are like this."""
 _REGEX_CHARACTERS = re.compile(r"[()\[\]{}*?^$|\\]|\.\+")
-_CATCH_ALL = re.compile(r"(?P<head>/[^()\[\]{}*+?^$|\\]*?)/?(\(/\|\$\)|\(/\|\)|/\?)?(\(\.[*+]\)|\.[*+])?\$?")
+_CATCH_ALL = re.compile(r"(?P<head>(/[^()\[\]{}*+?^$|\\]*?)?)/?(\(/\|\$\)|\(/\|\)|/\?)?(\(\.[*+]\)|\.[*+])?\$?")
 """A prefix as it is written for ingress-nginx in regex mode: `/app(/|$)(.*)`, `/app/?(.*)`, `/app/.*`."""
 _NOT_NORMAL = re.compile(r"%[0-9A-Fa-f]{2}|//|/\.\.?(/|$)")
 
@@ -32,7 +32,7 @@ def path_remarks(path: HTTPIngressPath) -> Iterator[tuple[str, str]]:
         return
     if _REGEX_CHARACTERS.search(value):
         prefix = _CATCH_ALL.fullmatch(value)
-        instead = f": write path {shown(prefix['head'])} with pathType Prefix" if prefix else ""
+        instead = f": write path {shown(prefix['head'] or '/')} with pathType Prefix" if prefix else ""
         yield REGEX, f"{shown(value)} is compared as it stands, since regular expressions are not supported{instead}"
     if _NOT_NORMAL.search(value):
         yield NOT_NORMAL, f"{shown(value)} is compared with the decoded, normalised path of a request{_written(value)}"

@@ -62,8 +62,9 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
     namespace, slash, name = wanted.partition("/")
     source = ObjectRef("Service", namespace, name)
     if not (namespace and slash and name):
+        source = ObjectRef("Service", "", wanted)
         message = f"--default-backend-service is {shown(wanted)}: write namespace/name"
-        problems.append(Problem(ObjectRef("Service", "", wanted), "InvalidValue", message))
+        problems.append(Problem(source, "InvalidValue", message))
         return Route(DEFAULT_PATH, source, None, policy=options.policy)
     return Route(DEFAULT_PATH, source, backends.resolve_first_port(source), policy=options.policy)
 
