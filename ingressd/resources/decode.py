@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from ingressd.resources.finding import Finding, in_path, shown, type_of
+from ingressd.resources.finding import Finding, plain, shown, type_of
 from ingressd.resources.metadata import KubernetesObject
 from ingressd.resources.shape import Shape, without_nulls
 
@@ -27,13 +27,15 @@ class Place(NamedTuple):
 def decode(raw: Mapping[str, object], type_: type[T], shape: Shape, secret: bool = False) -> T | Finding:
     """The object. With `secret`, no value is shown in the message."""
     try:
-        return msgspec.convert(raw, type_)
-    except msgspec.ValidationError:
-        raw = without_nulls(raw, shape)
-    try:
-        return msgspec.convert(raw, type_)
+        try:
+            return msgspec.convert(raw, type_)
+        except msgspec.ValidationError:
+            raw = without_nulls(raw, shape)
+            return msgspec.convert(raw, type_)
     except msgspec.ValidationError as error:
         return _finding(raw, str(error), secret)
+    except UnicodeEncodeError:
+        return Finding("", "InvalidType", "there is half a character (a lone surrogate) in it: write valid Unicode")
 
 
 def _finding(raw: Mapping[str, object], error: str, secret: bool) -> Finding:
@@ -58,7 +60,7 @@ def _place(raw: object, path: str) -> Place:
             field, value = f"{field}[{step['at']}]", value[int(step["at"])]
         elif step["some"] and isinstance(value, Mapping):
             key, value = next(((key, item) for key, item in value.items() if not isinstance(item, str)), ("", None))
-            field = f"{field}[{in_path(key)}]"
+            field = f"{field}[{plain(key)}]"
     return Place(field.removeprefix("."), value)
 
 
@@ -105,8 +107,8 @@ def _number_hint(place: Place) -> str:
 def _mapping_hint(place: Place) -> str:
     value = place.value
     if place.field.endswith(".service.port") and isinstance(value, int | str):
-        number = isinstance(value, int) or value.isdecimal()
-        return f": write {{number: {value}}}" if number else f": write {{name: {value}}}"
+        number = isinstance(value, int) or value.isdigit()
+        return f": write {{number: {value}}}" if number else f": write {{name: {plain(value)}}}"
     if place.field.endswith((".backend.service", "spec.defaultBackend.service")) and isinstance(value, str):
-        return f": write {{name: {value}, port: {{number: ...}}}}"
+        return f": write {{name: {plain(value)}, port: {{number: ...}}}}"
     return ""

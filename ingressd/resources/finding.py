@@ -47,9 +47,9 @@ def shown(value: object) -> str:
             return type_of(value)
 
 
-def in_path(key: object) -> str:
-    """A key as part of a field path, harmless to a terminal and to encode."""
-    return key if isinstance(key, str) and key.isprintable() else shown(key)
+def plain(value: object) -> str:
+    """A key or a value as it is where that does no harm to a terminal or an encoder, else as in `shown`."""
+    return value if isinstance(value, str) and value.isprintable() else shown(value)
 
 
 def type_of(value: object) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
-from ingressd.resources.finding import Finding, invalid, missing
+from ingressd.resources.finding import Finding, invalid, missing, plain
 from ingressd.resources.metadata import AnnotatedMetadata, KubernetesObject, Part
 from ingressd.resources.syntax import host_fault, label_fault, port_fault, port_name_fault, subdomain_fault
 
@@ -109,7 +109,7 @@ class HTTPIngressPath(Part, frozen=True):
             if strict:
                 yield missing(field, f"a path of type {self.path_type} begins with `/`; `/` alone matches every path")
         elif not self.path.startswith("/"):
-            yield invalid(field, self.path, f"a path begins with `/`: write {'/' + self.path.lstrip('^/')}")
+            yield invalid(field, self.path, f"a path begins with `/`: write {plain('/' + self.path.lstrip('^/'))}")
         elif strict and (found := next((part for part in _FORBIDDEN_IN_PATHS if part in self.path), "")):
             yield invalid(field, self.path, f"a path of type {self.path_type} must not contain {found}")
         elif strict and self.path.endswith(_FORBIDDEN_AT_END):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ingressd.resources.finding import Finding, in_path
+from ingressd.resources.finding import Finding, plain
 from ingressd.resources.metadata import KubernetesObject, Metadata
 
 
@@ -36,7 +36,7 @@ class Secret(KubernetesObject, frozen=True, kw_only=True):
                 _decoded(text)
             except ValueError:
                 message = "the value (not shown) is not base64: encode it, or move it to `stringData`"
-                yield Finding(f"data[{in_path(key)}]", "InvalidValue", message)
+                yield Finding(f"data[{plain(key)}]", "InvalidValue", message)
 
     def __repr__(self) -> str:
         return f"<Secret {self.namespace}/{self.name}>"

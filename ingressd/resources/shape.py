@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 from msgspec import inspect
 
-from ingressd.resources.finding import Finding, in_path, listing, shown
+from ingressd.resources.finding import Finding, listing, plain, shown
 from ingressd.resources.nearest import Words
 
 _MOST_UNKNOWN_FIELDS = 20
@@ -105,7 +105,7 @@ def _unknown_fields(value: object, shape: Shape, within: str) -> Iterator[Findin
     if not isinstance(value, Mapping):
         return
     for key, item in value.items():
-        name = in_path(key)
+        name = plain(key)
         field = f"{within}.{name}" if within else name
         if key not in shape.fields:
             yield Finding(field, "UnknownField", f"there is no field {shown(key)} here{_meant(name, shape)}")

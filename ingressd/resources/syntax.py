@@ -5,6 +5,8 @@ Sources: k8s.io/apimachinery/pkg/util/validation (RFC 1123, RFC 6335), networkin
 
 import re
 
+from ingressd.resources.finding import plain
+
 LABEL_CHARACTERS = 63
 SUBDOMAIN_CHARACTERS = 253
 PORT_NAME_CHARACTERS = 15  # RFC 6335 section 5.1
@@ -40,7 +42,7 @@ def host_fault(text: str) -> str:
     if text == "*":
         return "leave `host` out to match every host"
     if ported := _WITH_PORT.fullmatch(text):
-        return f"write the host without a port, {ported['host']}"
+        return f"write the host without a port, {plain(ported['host'])}"
     if ":" in text or _DOTTED_NUMBERS.fullmatch(text):
         return "write a DNS name: a host is never an IP address"
     name = text.removeprefix("*.")

@@ -27,7 +27,8 @@ def canonical(text: str) -> str:
 
 
 def is_loopback(text: str) -> bool:
-    """Whether a canonical address, or a name (RFC 6761 section 6.3), is this host itself."""
+    """Whether an address, or a name in lower case (RFC 6761 section 6.3), is this host itself."""
     if text == "localhost" or text.endswith(".localhost"):
         return True
-    return bool(canonical(text)) and ip_address(text).is_loopback
+    address = canonical(text)
+    return bool(address) and ip_address(address).is_loopback
