@@ -19,7 +19,7 @@ ENDPOINTS = {
     "/healthz": "200 while the controller's loop lives",
     "/readyz": "200 when every worker serves, else 503 and what is missing",
     "/api/snapshot": "virtual hosts, routes, clusters and endpoints as published, and the generation of each worker",
-    "/api/problems": "what is wrong with which object",
+    "/api/problems": "what is wrong with which object, and which Ingresses are left to other controllers",
 }
 STOP_TIMEOUT = 1.0
 """Seconds that responses under way may take when the server stops."""
@@ -45,7 +45,7 @@ def application(view: View) -> web.Application:
         return await _stream(request, "application/json", documents.snapshot(view))
 
     async def problems(request: web.Request) -> web.StreamResponse:
-        return await _stream(request, "application/json", documents.problems(view.problems))
+        return await _stream(request, "application/json", documents.problems(view))
 
     app = web.Application()
     handlers = {

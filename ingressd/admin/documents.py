@@ -3,7 +3,7 @@
 Keys are stable: programs read them. There is nothing secret in a snapshot, and nothing is added here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -38,11 +38,25 @@ def snapshot(view: View) -> Iterator[bytes]:
     yield b"]}"
 
 
-def problems(found: Sequence[Problem]) -> Iterator[bytes]:
-    """All problems: object, field, reason, severity, message, and file and line where the object comes from a file."""
+def problems(view: View) -> Iterator[bytes]:
+    """What is wrong with which object, and the Ingresses that are left to other controllers."""
     yield b'{"problems":['
-    yield from _elements(found)
+    yield from _elements(map(_encodable, view.problems))
+    yield b'],"passed_over":['
+    yield from _elements(view.passed_over)
     yield b"]}"
+
+
+def _encodable(problem: Problem) -> Problem:
+    """File names are bytes to the system; those that are not UTF-8 come as text that JSON cannot have."""
+    if problem.file.isascii():
+        return problem
+    ref = msgspec.structs.replace(problem.object, name=_text(problem.object.name))
+    return msgspec.structs.replace(problem, object=ref, file=_text(problem.file), message=_text(problem.message))
+
+
+def _text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _elements(values: Iterable[object]) -> Iterator[bytes]:

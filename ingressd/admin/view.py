@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from ingressd.model import Problem, Snapshot
+from ingressd.model import ObjectRef, Problem, Snapshot
 
 
 class WorkerStatus(NamedTuple):
@@ -29,6 +29,10 @@ class View(Protocol):
     @property
     def problems(self) -> Sequence[Problem]:
         """All problems of the objects as they are now, sorted."""
+
+    @property
+    def passed_over(self) -> Sequence[ObjectRef]:
+        """Ingresses of other controllers, sorted."""
 
     def workers(self) -> Sequence[WorkerStatus]:
         """The workers in the order of their numbers."""

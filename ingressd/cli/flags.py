@@ -86,6 +86,7 @@ def read(
 def _parser(command: str, summary: str, sections: Sections) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"ingressd {command}",
+        usage=f"ingressd {command} [FLAGS]",
         description=summary,
         epilog=f"Each flag can also come from the environment: --some-flag from {ENVIRONMENT_PREFIX}SOME_FLAG, lists "
         "comma separated, booleans as true or false. The command line wins.",

@@ -10,6 +10,7 @@ from typing import TypeVar
 E = TypeVar("E", bound=StrEnum)
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
+_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -108,3 +109,10 @@ def choice(of: type[E]) -> Callable[[str], E]:
             raise ValueError(f"{value!r} is not known: write {', '.join(known[:-1])} or {known[-1]}") from None
 
     return parse
+
+
+def namespaced_name(value: str) -> str:
+    """`namespace/name` of an object, both as Kubernetes allows them (RFC 1123 labels)."""
+    if re.fullmatch(rf"{_LABEL}/{_LABEL}", value):
+        return value
+    raise ValueError(f"{value!r} does not name a Service: write namespace/name")

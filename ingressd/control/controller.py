@@ -1,0 +1,254 @@
+"""The state of the control plane, and the one loop that changes it.
+
+source and DNS -> reconcile -> a snapshot, published to every worker; from the workers come reports and exits. Tasks and
+protocols only post events; the admin server reads the same state between two events and changes nothing.
+"""
+
+import asyncio
+import logging
+import platform
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from socket import socket
+
+from ingressd import __version__
+from ingressd.admin.view import WorkerStatus
+from ingressd.control.build import compiled_summary, hot_modules
+from ingressd.control.dns import Resolver
+from ingressd.control.options import Options
+from ingressd.control.problem_log import ProblemLog
+from ingressd.control.reconcile import Reconciler
+from ingressd.control.workers import CaughtUp, Due, Exited, Said, WorkerEvent, Workers
+from ingressd.link import Report, Serving, frame
+from ingressd.model import ObjectRef, Problem, Snapshot, Update
+from ingressd.source.base import Changes, Source
+from ingressd.telemetry.aggregate import Totals
+from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Page
+
+WORKER_COMMAND = (sys.executable, "-m", "ingressd.proxy")
+STOP_GRACE = 5.0
+"""Seconds that workers may take to stop; their own drain takes 3 at most."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """DNS gives other addresses, or fails otherwise, for a name that a cluster has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    signal: signal.Signals
+
+
+Event = SourceChanged | AddressesChanged | Stop | WorkerEvent
+
+
+class Controller:
+    """Owns objects, snapshot and workers. It is also the View that the admin server shows."""
+
+    def __init__(self, options: Options, source: Source, listeners: Sequence[Sequence[socket]]) -> None:
+        """`listeners` are the sockets of each worker."""
+        self._events: asyncio.Queue[tuple[float, Event]] = asyncio.Queue()
+        """With the time when each was posted, in loop.time()."""
+        self._clock = asyncio.get_running_loop().time
+        self._resolver = Resolver(lambda: self.post(AddressesChanged()), options.nameservers)
+        self._reconciler = Reconciler(options.translation, source.locate)
+        self._problem_log = ProblemLog(_log)
+        self._workers = Workers(WORKER_COMMAND, options.settings, listeners, self.post)
+        self._totals = Totals()
+        self._figures = ControllerFigures(config_hash=lambda: self._reconciler.published.checksum)
+        build = BuildInfo(__version__, platform.python_version(), compiled_summary(hot_modules()))
+        self._page = Page(options.identity, build, self._totals, self._figures)
+        self._changed: float | None = None
+        """When the oldest change was seen that is not published yet."""
+        self._retranslate = False
+        """Whether objects are among what changed, or only addresses."""
+        self._spreading: dict[int, float] = {}
+        """Generations that not every worker serves yet, and when the oldest change in each was seen."""
+        self._was_ready = False
+        self._stopping = False
+
+    def post(self, event: Event) -> None:
+        """Hands an event to the loop."""
+        self._events.put_nowait((self._clock(), event))
+
+    async def run(self, first: Changes) -> None:
+        """Publishes what `first` holds, starts the workers, and serves until told to stop.
+
+        Everything that changes the state happens in this loop, one thing at a time:
+
+        - objects have changed: they go into the store
+        - DNS has other addresses for a cluster, or fails to give them
+        - a worker says that it serves a generation, or what it has counted
+        - a worker that was behind has caught up: it gets the whole state
+        - a worker has exited: another one is due, at once or after a pause
+        - a worker is due: it is started with the whole state
+        - a signal asks to stop
+
+        Changes that wait together are translated and published together.
+        """
+        self._reconciler.take(first)
+        self._note_change(self._clock(), of_objects=True)
+        self._publish()
+        for worker in list(self._workers):
+            await self._workers.start(worker.number, self._whole())
+        while True:
+            seen, event = await self._events.get()
+            match event:
+                case SourceChanged(changes):
+                    if self._reconciler.take(changes):
+                        self._note_change(seen, of_objects=True)
+                case AddressesChanged():
+                    self._note_change(seen, of_objects=False)
+                case Said(number, Serving(generation)):
+                    self._workers[number].serving = generation
+                    self._note_progress(seen)
+                case Said(number, Report() as report):
+                    self._totals.add(number, report)
+                case CaughtUp(number):
+                    self._workers[number].send_whole(self._whole())
+                case Exited():
+                    self._note_exit(event)
+                case Due(number):
+                    self._figures.worker_restarts += 1
+                    await self._workers.start(number, self._whole())
+                case Stop(cause):
+                    _log.info("stopping: %s", cause.name)
+                    return
+            if self._changed is not None and self._events.empty():
+                self._publish()
+
+    async def stop(self) -> None:
+        """Ends the workers, giving them STOP_GRACE seconds."""
+        self._stopping = True
+        await self._resolver.close()
+        await self._workers.stop(STOP_GRACE)
+
+    def kill(self) -> None:
+        """Ends the workers at once."""
+        self._workers.kill()
+
+    def _note_change(self, seen: float, *, of_objects: bool) -> None:
+        self._changed = seen if self._changed is None else self._changed
+        self._retranslate |= of_objects
+
+    def _publish(self) -> None:
+        """Brings what is published up to date with objects and addresses."""
+        seen, self._changed = self._changed, None
+        retranslate, self._retranslate = self._retranslate, False
+        try:
+            if retranslate:
+                self._reconciler.rebuild()
+                self._resolver.set_names(self._reconciler.dns_names())
+            update = self._reconciler.publish(self._resolver.addresses, self._resolver.problems())
+        except Exception:
+            # A defect of ours that some object brings out must not take down what is served: that stays as it was.
+            _log.exception("the objects cannot be translated; what was published before stays")
+            self._figures.failures += 1
+            self._figures.last_ok = False
+            return
+        self._figures.last_ok = True
+        self._problem_log.update(self._reconciler.problems)
+        if update is None:
+            return
+        self._figures.published += 1
+        self._figures.last_published = time.time()
+        published = self._reconciler.published
+        if update.virtual_hosts or update.removed_hosts:
+            hosts = (host.host for host in published.snapshot.virtual_hosts)
+            self._totals.keep(published.ingresses(), hosts)
+        if seen is not None and update.generation > 1:  # the first waits for the workers to start, not for a change
+            self._spreading[update.generation] = seen
+        self._workers.publish(frame(update))
+        _log.log(logging.INFO if update.virtual_hosts or update.removed_hosts else logging.DEBUG, _summary(update))
+
+    def _whole(self) -> bytes:
+        """The state for a worker that has none, or an old one."""
+        return frame(self._reconciler.published.whole())
+
+    def _note_progress(self, now: float) -> None:
+        """A worker serves another generation."""
+        lowest = min(worker.serving or 0 for worker in self._workers)
+        for generation in [generation for generation in self._spreading if generation <= lowest]:
+            self._figures.propagation.observe(now - self._spreading.pop(generation))
+        if not self._was_ready and not self.missing():
+            self._was_ready = True
+            state = self._reconciler.published.snapshot
+            _log.info(
+                "ready: workers: %d, virtual hosts: %d, clusters: %d",
+                len(list(self._workers)),
+                len(state.virtual_hosts),
+                len(state.clusters),
+            )
+
+    def _note_exit(self, event: Exited) -> None:
+        worker = self._workers[event.worker]
+        self._totals.forget(worker.number)
+        worker.serving = None
+        pause = self._workers.replace_later(event)
+        when = f"in {pause:g} s" if pause else "now"
+        _log.error("worker %d (pid %d) %s; starting another %s", worker.number, worker.pid, event.how, when)
+
+    # View
+
+    @property
+    def generation(self) -> int:
+        return self._reconciler.published.generation
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._reconciler.published.snapshot
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        return self._reconciler.problems
+
+    @property
+    def passed_over(self) -> Sequence[ObjectRef]:
+        return self._reconciler.passed_over
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        return [
+            WorkerStatus(worker.number, worker.pid if worker.running else 0, worker.serving) for worker in self._workers
+        ]
+
+    def missing(self) -> Sequence[str]:
+        if self._stopping:
+            return ["the controller is stopping"]
+        if not self.generation:
+            return ["the objects could not be translated yet: see the log"]
+        return [
+            f"worker {status.worker} (pid {status.pid}) does not serve yet"
+            if status.pid
+            else f"worker {status.worker} does not run"
+            for status in self.workers()
+            if status.generation is None
+        ]
+
+    def metrics(self) -> Iterator[bytes]:
+        figures = self._figures
+        figures.workers = sum(worker.running for worker in self._workers)
+        figures.workers_ready = sum(worker.serving == self.generation for worker in self._workers)
+        figures.generation = self.generation
+        figures.problems = Counter((problem.reason, problem.severity.value) for problem in self.problems)
+        figures.objects = self._reconciler.objects()
+        return self._page.pieces()
+
+
+def _summary(update: Update) -> str:
+    """What an update changes, for the log."""
+    changed = len(update.virtual_hosts), len(update.removed_hosts), len(update.clusters), len(update.removed_clusters)
+    return "published generation {}: virtual hosts {} changed, {} removed; clusters {} changed, {} removed".format(
+        update.generation, *changed
+    )

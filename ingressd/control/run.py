@@ -1,0 +1,85 @@
+"""Puts the controller together: sockets, signals, admin server, and the tasks that post to its loop."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import aclosing
+from socket import socket
+
+from ingressd.admin.app import serving
+from ingressd.aio import spawn
+from ingressd.control import sockets
+from ingressd.control.controller import Controller, SourceChanged, Stop
+from ingressd.control.options import Options
+from ingressd.source.base import Changes, Source, SourceError
+
+SOURCE_RETRY = 5.0
+"""Seconds before a source that failed is asked again."""
+EXIT_AT_ONCE = 1
+"""Exit code after a second signal."""
+
+_log = logging.getLogger(__name__)
+
+
+async def run(options: Options, source: Source) -> None:
+    """Runs the controller until SIGTERM or SIGINT ends it. Raises SourceError and ListenError before it begins."""
+    first = source.load()
+    http = sockets.listen(options.http, options.settings.workers)
+    try:
+        (admin,) = sockets.listen(options.admin, 1)
+        await _serve(options, source, first, http, admin)
+    finally:
+        sockets.close(http)
+
+
+async def _serve(
+    options: Options, source: Source, first: Changes, http: Sequence[Sequence[socket]], admin: Sequence[socket]
+) -> None:
+    _log.info("listening on %s", ", ".join(map(sockets.url, http[0])))
+    _log.info("admin API on %s", ", ".join(map(sockets.url, admin)))
+    controller = Controller(options, source, http)
+    _follow_signals(controller)
+    following = spawn(_follow(source, controller), "follow the source")
+    try:
+        async with serving(controller, admin):
+            await controller.run(first)
+            # New connections are refused from now on, instead of waiting for a worker that does not come.
+            sockets.close(http)
+            await controller.stop()
+    finally:
+        controller.kill()
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def _follow_signals(controller: Controller) -> None:
+    """The first SIGTERM or SIGINT stops in order, the second at once."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def on_signal(which: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            controller.kill()
+            os._exit(EXIT_AT_ONCE)
+        asked = True
+        controller.post(Stop(which))
+
+    for which in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(which, on_signal, which)
+
+
+async def _follow(source: Source, controller: Controller) -> None:
+    """Posts the changes of the source. What is served goes on without it, so it is asked again when it fails."""
+    while True:
+        try:
+            async with aclosing(source.watch()) as watch:
+                async for changes in watch:
+                    controller.post(SourceChanged(changes))
+        except SourceError as error:
+            _log.error("%s; trying again in %g s", error, SOURCE_RETRY)
+        except Exception:
+            _log.exception("changes of objects are not seen; trying again in %g s", SOURCE_RETRY)
+        await asyncio.sleep(SOURCE_RETRY)

@@ -1,0 +1,187 @@
+"""The admin API: what it says, with which status, and that large answers come in pieces."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ingressd.admin.app import ENDPOINTS, serving
+from ingressd.admin.view import View, WorkerStatus
+from ingressd.control.sockets import Port, listen, url
+from ingressd.model import (
+    Cluster,
+    ClusterKey,
+    Endpoint,
+    ObjectRef,
+    PathKind,
+    PathMatch,
+    Problem,
+    Route,
+    Severity,
+    Snapshot,
+    VirtualHost,
+)
+
+WEB = ObjectRef("Ingress", "shop", "web")
+FRONT = ClusterKey("shop", "front", "http")
+ROUTE = Route(PathMatch(PathKind.EXACT, "/a"), WEB, FRONT, "spec.rules[0].http.paths[0]")
+DEFAULT = Route(PathMatch(PathKind.PREFIX, "/"), WEB, None, "spec.defaultBackend")
+SNAPSHOT = Snapshot(
+    (VirtualHost("shop.example", (ROUTE,), DEFAULT),),
+    (
+        Cluster(FRONT, (Endpoint("10.0.0.1", 80), Endpoint("fd00::1", 80))),
+        Cluster(ClusterKey("shop", "far", "443"), dns_name="far.example", dns_port=443),
+    ),
+)
+PROBLEM = Problem(WEB, "InvalidPath", "write /", "spec.rules[0]", Severity.ERROR, "a.yaml", 7)
+
+
+@dataclass
+class FakeController:
+    generation: int = 3
+    snapshot: Snapshot = SNAPSHOT
+    problems: Sequence[Problem] = (PROBLEM,)
+    passed_over: Sequence[ObjectRef] = (ObjectRef("Ingress", "other", "theirs"),)
+    lacking: list[str] = field(default_factory=list)
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        return [WorkerStatus(0, 41, 3), WorkerStatus(1, 0, None)]
+
+    def missing(self) -> Sequence[str]:
+        return self.lacking
+
+    def metrics(self) -> Iterator[bytes]:
+        yield b"first 1\n"
+        yield b"second 2\n"
+
+
+@asynccontextmanager
+async def api(view: View) -> AsyncIterator[aiohttp.ClientSession]:
+    (sockets,) = listen(Port("--healthz-port", 0, ("127.0.0.1",)), 1)
+    async with serving(view, sockets), aiohttp.ClientSession(url(sockets[0])) as session:
+        yield session
+
+
+async def fetched(view: View, path: str) -> Any:
+    async with api(view) as session, session.get(path) as response:
+        assert response.status == 200
+        assert response.content_type == "application/json"
+        return await response.json()
+
+
+async def test_health() -> None:
+    async with api(FakeController()) as session, session.get("/healthz") as response:
+        assert (response.status, await response.text()) == (200, "ok")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "status"), [([], 200), (["worker 1 (pid 41) does not serve yet", "worker 2 does not run"], 503)]
+)
+async def test_readiness_says_what_is_missing(lacking: list[str], status: int) -> None:
+    async with api(FakeController(lacking=lacking)) as session, session.get("/readyz") as response:
+        assert response.status == status
+        assert await response.json() == {"ready": not lacking, "missing": lacking}
+
+
+async def test_snapshot() -> None:
+    policy = {"connect_timeout": 5.0, "send_timeout": 60.0, "read_timeout": 60.0, "tries": 3}
+    source = {"kind": "Ingress", "namespace": "shop", "name": "web"}
+    assert await fetched(FakeController(), "/api/snapshot") == {
+        "generation": 3,
+        "workers": [{"worker": 0, "pid": 41, "generation": 3}, {"worker": 1, "pid": None, "generation": None}],
+        "default": None,
+        "virtual_hosts": [
+            {
+                "host": "shop.example",
+                "routes": [
+                    {
+                        "path": "/a",
+                        "path_type": "Exact",
+                        "cluster": {"namespace": "shop", "service": "front", "port": "http"},
+                        "source": source,
+                        "field": "spec.rules[0].http.paths[0]",
+                        "policy": policy,
+                    }
+                ],
+                "default": {
+                    "path": "/",
+                    "path_type": "Prefix",
+                    "cluster": None,
+                    "source": source,
+                    "field": "spec.defaultBackend",
+                    "policy": policy,
+                },
+            }
+        ],
+        "clusters": [
+            {
+                "namespace": "shop",
+                "service": "front",
+                "port": "http",
+                "dns_name": None,
+                "endpoints": ["10.0.0.1:80", "[fd00::1]:80"],
+            },
+            {"namespace": "shop", "service": "far", "port": "443", "dns_name": "far.example", "endpoints": []},
+        ],
+    }
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
+async def test_a_snapshot_of_any_size_is_one_document(count: int) -> None:
+    hosts = tuple(VirtualHost(f"h{number}.example") for number in range(count))
+    found = await fetched(FakeController(snapshot=Snapshot(hosts)), "/api/snapshot")
+    assert [host["host"] for host in found["virtual_hosts"]] == [host.host for host in hosts]
+    assert found["clusters"] == []
+
+
+async def test_problems() -> None:
+    assert await fetched(FakeController(), "/api/problems") == {
+        "problems": [
+            {
+                "object": {"kind": "Ingress", "namespace": "shop", "name": "web"},
+                "reason": "InvalidPath",
+                "message": "write /",
+                "field": "spec.rules[0]",
+                "severity": "error",
+                "file": "a.yaml",
+                "line": 7,
+            }
+        ],
+        "passed_over": [{"kind": "Ingress", "namespace": "other", "name": "theirs"}],
+    }
+    nothing = FakeController(problems=(), passed_over=())
+    assert await fetched(nothing, "/api/problems") == {"problems": [], "passed_over": []}
+
+
+async def test_a_file_name_that_is_no_text_is_escaped() -> None:
+    odd = Problem(ObjectRef("File", "", "m/\udcff.yaml"), "NotYAML", "m/\udcff.yaml: x", file="m/\udcff.yaml")
+    (found,) = (await fetched(FakeController(problems=[odd]), "/api/problems"))["problems"]
+    assert (found["file"], found["message"]) == ("m/\\udcff.yaml", "m/\\udcff.yaml: x")
+    assert found["object"]["name"] == "m/\\udcff.yaml"
+
+
+async def test_metrics_are_text_of_the_version_that_prometheus_reads() -> None:
+    async with api(FakeController()) as session, session.get("/metrics") as response:
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert await response.text() == "first 1\nsecond 2\n"
+
+
+async def test_the_index_lists_every_endpoint() -> None:
+    async with api(FakeController()) as session:
+        async with session.get("/") as response:
+            assert (await response.json())["endpoints"] == ENDPOINTS
+        for path in ENDPOINTS:
+            async with session.get(path) as response:
+                assert response.status == 200, path
+
+
+async def test_nothing_can_be_changed() -> None:
+    async with api(FakeController()) as session:
+        for path in ENDPOINTS:
+            async with session.post(path, data=b"{}") as response:
+                assert response.status == 405, path
+        async with session.get("/nowhere") as response:
+            assert response.status == 404
