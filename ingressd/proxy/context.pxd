@@ -37,9 +37,16 @@ cdef class Context:
     cdef public bint draining
     cdef dict _hosts
     cdef object _trusted
+    cdef readonly dict clusters
+    cdef readonly double moment
+    cdef object _clock
+    cdef bytes _ids
+    cdef Py_ssize_t _next_id
 
     @cython.locals(normal=bytes)
     cpdef bytes normal_host(self, bytes host)
+    @cython.locals(at=Py_ssize_t)
     cpdef bytes request_id(self)
+    cpdef double look(self) except? -1
     @cython.locals(duration=double, counters=Counters)
     cpdef finished(self, Record record)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ipaddress
-import random
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,12 @@ from ingressd.telemetry.requests import RequestMetrics
 if TYPE_CHECKING:
     from ingressd.proxy.downstream import Downstream
     from ingressd.proxy.upstream import Upstream
+
+ID_BYTES = 16
+"""Of a request id; 32 digits, as nginx's $request_id has."""
+
+IDS = 256
+"""Request ids made at a time."""
 
 HOST_CACHE = 4096
 """Host field values whose normal form is remembered; the cache starts anew beyond it."""
@@ -79,15 +85,20 @@ class Context:
     """The live state of a worker. `table` is replaced whole by one assignment; an exchange reads it once."""
 
     __slots__ = (
+        "_clock",
         "_hosts",
+        "_ids",
+        "_next_id",
         "_trusted",
         "access_log",
+        "clusters",
         "counters",
         "downstreams",
         "draining",
         "log_writer",
         "loop",
         "metrics",
+        "moment",
         "now",
         "pool",
         "registry",
@@ -102,8 +113,14 @@ class Context:
         self.loop = loop
         self.now = loop.time()
         """Seconds of the loop's clock as of the last tick: for deadlines, not for measuring."""
+        self.moment = self.now
+        """Seconds of the loop's clock as of the event being handled: for measuring."""
+        self._clock = loop.time
+        self._ids = b""
+        self._next_id = 0
         self.table = Table()
         self.registry = Registry(settings.worker)
+        self.clusters = self.registry.clusters
         self.pool = Pool(settings.timeouts, settings.limits)
         self.access_log = AccessLog(settings.access_log)
         self.log_writer = log_writer
@@ -153,12 +170,22 @@ class Context:
         return normal
 
     def request_id(self) -> bytes:
-        """A new X-Request-ID: 32 hexadecimal digits, unique and no secret."""
-        return b"%032x" % random.getrandbits(128)
+        """A new X-Request-ID: 32 random hexadecimal digits, made by the hundred."""
+        at = self._next_id
+        if at == len(self._ids):
+            self._ids = os.urandom(ID_BYTES * IDS).hex().encode()
+            at = 0
+        self._next_id = at + ID_BYTES * 2
+        return self._ids[at : self._next_id]
+
+    def look(self) -> float:
+        """Reads the loop's clock into `moment`; called when something begins to happen."""
+        self.moment = self._clock()
+        return self.moment
 
     def finished(self, record: Record) -> None:
         """Takes note of an exchange that is over: metrics and access log."""
-        duration = self.loop.time() - record.started
+        duration = self.moment - record.started
         counters = self.counters
         counters.requests += 1
         if record.reason:

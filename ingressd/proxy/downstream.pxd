@@ -27,6 +27,8 @@ cdef class Downstream:
     cdef double _write_deadline
     cdef Py_ssize_t _unsent
 
+    @cython.locals(exchange=Exchange)
+    cpdef data_received(self, bytes data)
     @cython.locals(unsent=Py_ssize_t, exchange=Exchange)
     cpdef check(self, double now)
     @cython.locals(context=Context, buffer=bytes, head=RequestHead, end=Py_ssize_t, record=Record, exchange=Exchange)

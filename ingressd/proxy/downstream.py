@@ -111,6 +111,7 @@ class Downstream:
         self._deadline = context.now + context.settings.timeouts.client_header
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._context.look()
         self._context.downstreams.discard(self)
         self._closing = True
         self._deadline = 0.0
@@ -118,6 +119,7 @@ class Downstream:
             self._exchange.client_gone(CLIENT_CLOSED)
 
     def eof_received(self) -> bool:
+        self._context.look()
         exchange = self._exchange
         if exchange is None or self._closing:
             return False
@@ -144,6 +146,7 @@ class Downstream:
             self._advance()
 
     def data_received(self, data: bytes) -> None:
+        self._context.look()
         exchange = self._exchange
         if exchange is None:
             if self._closing:
@@ -201,7 +204,7 @@ class Downstream:
             buffer = self._buffer
             head = self._head
             if head is None:
-                self._started = context.loop.time()
+                self._started = context.moment
                 head = RequestHead(self._trusted)
             try:
                 end = head.feed(buffer, 0)
@@ -286,7 +289,7 @@ class Downstream:
     def _refuse_connection(self) -> None:
         context = self._context
         context.counters.connections_refused += 1
-        record = Record(self.peer, context.loop.time())
+        record = Record(self.peer, context.look())
         record.reason = TOO_MANY_CONNECTIONS
         record.status = 503
         record.request_id = context.request_id()

@@ -3,6 +3,8 @@ cimport cython
 from ingressd.http1.body cimport Body
 from ingressd.http1.head cimport RequestHead, ResponseHead
 from ingressd.proxy.context cimport Context
+from ingressd.proxy.downstream cimport Downstream
+from ingressd.proxy.forwarded cimport untrusted_fields
 from ingressd.proxy.registry cimport ClusterState, EndpointState
 from ingressd.proxy.upstream cimport Upstream
 from ingressd.routing.table cimport Decision
@@ -15,7 +17,7 @@ cdef int CHUNKED
 
 cdef class Exchange:
     cdef Context _context
-    cdef object _downstream
+    cdef Downstream _downstream
     cdef RequestHead _head
     cdef Record _record
     cdef object _policy
@@ -40,7 +42,10 @@ cdef class Exchange:
 
     @cython.locals(payload=list, body=Body, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
-    @cython.locals(head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes)
+    @cython.locals(
+        head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes,
+        downstream=Downstream,
+    )
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
     cdef bint _try(self, bint fresh) except -1
@@ -52,6 +57,10 @@ cdef class Exchange:
     @cython.locals(attempt=Attempt)
     cdef _note_head(self, int status)
     cpdef response_data(self, list payload)
+    cpdef upstream_full(self)
+    cpdef upstream_drained(self)
+    cpdef client_full(self)
+    cpdef client_drained(self)
     @cython.locals(size=Py_ssize_t, piece=bytes, data=bytes, record=Record)
     cdef _pass_on(self, list payload, bytes last)
     @cython.locals(last=bytes, upstream=Upstream)

@@ -50,6 +50,9 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 REFUSED = frozenset((b"CONNECT", b"TRACE"))
 """Not an ingress's business: tunnels to places of the client's choice, and echoes of the fields added here."""
 
+NO_BODY = Body(NONE)
+"""Shared by all requests without one."""
+
 REPLAY = 64 * 1024
 """Bytes of a request body that are kept for another attempt; with more of it sent there is none."""
 
@@ -103,7 +106,7 @@ class Exchange:
         elif head.content_length > 0:
             self._body = Body(LENGTH, head.content_length)
         else:
-            self._body = Body(NONE)
+            self._body = NO_BODY
         self.request_done = self._body.done
         """The whole request has been received."""
         self._replay: list[bytes] | None = []
@@ -172,10 +175,9 @@ class Exchange:
             self.respond(NO_ROUTE)
             return
         record.decision = decision
-        route = decision.route
-        self._policy = route.policy
-        if route.cluster is not None:
-            self._cluster = context.registry.clusters.get(route.cluster)
+        self._policy = decision.policy
+        if decision.cluster is not None:
+            self._cluster = context.clusters.get(decision.cluster)
         if self._cluster is None:
             self.respond(NO_ENDPOINT)
             return
@@ -208,7 +210,7 @@ class Exchange:
         attempt = Attempt(endpoint.text)
         self._record.attempts.append(attempt)
         self._attempt = attempt
-        self._attempt_started = context.loop.time()
+        self._attempt_started = context.moment
         if not fresh:
             # A request that cannot be repeated must not go out on a connection that is closed already.
             upstream = context.pool.take(endpoint, context.now, self._head.method not in IDEMPOTENT)
@@ -225,16 +227,18 @@ class Exchange:
         try:
             upstream = await open_upstream(context, endpoint, self.connect_time())
         except OSError as error:
+            context.look()
             context.counters.connect_failures += 1
             if not self._over:
                 self._connect_failed(endpoint, CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECT_FAILED)
             return
+        context.look()
         context.counters.upstream_connections += 1
         if self._over:
             upstream.release()
             return
         if self._attempt is not None:
-            self._attempt.connect_time = context.loop.time() - self._attempt_started
+            self._attempt.connect_time = context.moment - self._attempt_started
         self._attach(upstream)
 
     def _connect_failed(self, endpoint: EndpointState, reason: str) -> None:
@@ -322,7 +326,7 @@ class Exchange:
         attempt = self._attempt
         if attempt is not None:
             attempt.status = status
-            attempt.header_time = self._context.loop.time() - self._attempt_started
+            attempt.header_time = self._context.moment - self._attempt_started
 
     def response_data(self, payload: list[bytes]) -> None:
         """More of the response body."""
@@ -547,7 +551,7 @@ class Exchange:
     def _close_attempt(self) -> None:
         attempt = self._attempt
         if attempt is not None and attempt.response_time < 0:
-            attempt.response_time = self._context.loop.time() - self._attempt_started
+            attempt.response_time = self._context.moment - self._attempt_started
 
     def _cut(self) -> None:
         """Ends without a complete response: the client is told by the connection's abrupt end."""

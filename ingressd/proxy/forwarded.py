@@ -19,10 +19,10 @@ def client_fields(address: bytes, scheme: bytes, port: int) -> bytes:
 
 def untrusted_fields(head: RequestHead, of_client: bytes, request_id: bytes) -> bytes:
     """All added fields of a request from anybody."""
-    fields = b"X-Request-ID: %b\r\nX-Forwarded-Host: %b\r\n%b" % (request_id, head.host, of_client)
+    parts = [b"X-Request-ID: ", request_id, b"\r\nX-Forwarded-Host: ", head.host, b"\r\n", of_client]
     if head.forwarded_for:
-        return b"%bX-Original-Forwarded-For: %b\r\n" % (fields, head.forwarded_for)
-    return fields
+        parts += [b"X-Original-Forwarded-For: ", head.forwarded_for, b"\r\n"]
+    return b"".join(parts)
 
 
 def real_address(peer: bytes, forwarded_for: bytes, trusts: Callable[[str], bool]) -> bytes:

@@ -1,6 +1,7 @@
 cimport cython
 
 from ingressd.proxy.registry cimport EndpointState
+from ingressd.proxy.upstream cimport Upstream
 
 
 cdef class Pool:
@@ -10,7 +11,7 @@ cdef class Pool:
     cdef long long _requests
     cdef dict _order
 
-    @cython.locals(idle=list)
-    cpdef object take(self, EndpointState endpoint, double now, bint certain)
+    @cython.locals(idle=list, upstream=Upstream)
+    cpdef Upstream take(self, EndpointState endpoint, double now, bint certain)
     @cython.locals(endpoint=EndpointState)
-    cpdef list give(self, object upstream, double now)
+    cpdef list give(self, Upstream upstream, double now)

@@ -3,6 +3,7 @@ cimport cython
 from ingressd.http1.body cimport Body
 from ingressd.http1.head cimport ResponseHead
 from ingressd.proxy.context cimport Context
+from ingressd.proxy.exchange cimport Exchange
 from ingressd.proxy.registry cimport EndpointState
 
 cdef int NONE
@@ -16,7 +17,7 @@ cdef class Upstream:
     cdef readonly EndpointState endpoint
     cdef object _socket
     cdef readonly object transport
-    cdef readonly object exchange
+    cdef readonly Exchange exchange
     cdef readonly double born
     cdef public double idle_since
     cdef public double deadline
@@ -30,15 +31,20 @@ cdef class Upstream:
     cdef bint _write_paused
     cdef Py_ssize_t _unsent
 
-    cpdef begin(self, object exchange)
+    @cython.locals(exchange=Exchange)
+    cpdef data_received(self, bytes data)
+    cpdef begin(self, Exchange exchange)
     cpdef write(self, bytes data)
+    cpdef hold(self)
+    cpdef resume(self)
+    @cython.locals(context=Context, surplus=Upstream)
     cpdef release(self)
     cpdef close(self)
     cpdef abort(self)
     cpdef bint stale(self)
-    @cython.locals(unsent=Py_ssize_t)
+    @cython.locals(unsent=Py_ssize_t, exchange=Exchange)
     cpdef check(self, double now)
     @cython.locals(buffer=bytes, head=ResponseHead, body=Body, end=Py_ssize_t, status=int)
-    cdef _read_head(self, object exchange, bytes data)
+    cdef _read_head(self, Exchange exchange, bytes data)
     @cython.locals(end=Py_ssize_t, head=ResponseHead, payload=list)
-    cdef _read_body(self, object exchange, bytes data, Py_ssize_t start, Body body)
+    cdef _read_body(self, Exchange exchange, bytes data, Py_ssize_t start, Body body)

@@ -155,6 +155,7 @@ class Upstream:
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
         context = self._context
+        context.look()
         context.upstreams.discard(self)
         exchange = self.exchange
         if exchange is None:
@@ -163,6 +164,7 @@ class Upstream:
         self._ended(exchange, error is None, False)
 
     def eof_received(self) -> bool:
+        self._context.look()
         exchange = self.exchange
         self._eof = True
         if exchange is None:
@@ -188,6 +190,7 @@ class Upstream:
             self.exchange.upstream_drained()
 
     def data_received(self, data: bytes) -> None:
+        self._context.look()
         exchange = self.exchange
         if exchange is None:
             # Bytes that answer no request: never to be taken for a response to the next one.

@@ -66,7 +66,7 @@ class Worker:
     def tick(self) -> None:
         """What happens TICK by TICK: deadlines, access log, and now and then a report."""
         context = self.context
-        now = context.now = context.loop.time()
+        now = context.now = context.look()
         for downstream in list(context.downstreams):
             downstream.check(now)
         for upstream in list(context.upstreams):

@@ -7,6 +7,10 @@ from ingressd.telemetry.record cimport Attempt, Record
 
 @cython.locals(plain="const unsigned char*", byte="unsigned char")
 cpdef bytes escape(bytes value)
+cdef list _NUMBERS
+cdef list _MILLISECONDS
+cdef bytes _number(long long value)
+@cython.locals(milliseconds="long long")
 cdef bytes _seconds(double value)
 @cython.locals(status=int)
 cdef bytes _status(Attempt attempt, Record record)

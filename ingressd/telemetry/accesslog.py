@@ -12,6 +12,10 @@ from datetime import datetime
 from ingressd.model import AccessLogFormat
 from ingressd.telemetry.record import Attempt, Record
 
+_NUMBERS = [b"%d" % value for value in range(4096)]
+_MILLISECONDS = [b"0.%03d" % value for value in range(1000)]
+"""Most figures of a line are small: these need no formatting."""
+
 _PRINTABLE = bytes(0x20 <= code < 0x7F and code not in b'"\\' for code in range(256))
 
 
@@ -52,8 +56,16 @@ def iso_time(seconds: float) -> bytes:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds").encode()
 
 
+def _number(value: int) -> bytes:
+    return _NUMBERS[value] if 0 <= value < 4096 else b"%d" % value
+
+
 def _seconds(value: float) -> bytes:
-    return b"%.3f" % value if value >= 0 else b"-"
+    """With three decimals, as nginx writes times; `-` for one that never was."""
+    if value < 0:
+        return b"-"
+    milliseconds = int(value * 1000 + 0.5)
+    return _MILLISECONDS[milliseconds] if milliseconds < 1000 else b"%.3f" % value
 
 
 def _status(attempt: Attempt, record: Record) -> bytes:
@@ -61,7 +73,7 @@ def _status(attempt: Attempt, record: Record) -> bytes:
     status = attempt.status
     if not status:
         status = 504 if record.status == 504 else 502
-    return b"%d" % status
+    return _number(status)
 
 
 class AccessLog:
@@ -101,7 +113,7 @@ class AccessLog:
         if len(record.attempts) == 1:
             attempt: Attempt = record.attempts[0]
             address = attempt.address
-            length = b"%d" % attempt.response_length
+            length = _number(attempt.response_length)
             time = _seconds(attempt.response_time)
             status = _status(attempt, record)
         elif not record.attempts:
@@ -111,23 +123,41 @@ class AccessLog:
             length = b", ".join([b"%d" % a.response_length for a in record.attempts])
             time = b", ".join([_seconds(a.response_time) for a in record.attempts])
             status = b", ".join([_status(a, record) for a in record.attempts])
-        return b'%b - %b [%b] "%b" %d %d "%b" "%b" %d %.3f [%b] [] %b %b %b %b %b\n' % (
-            record.remote_address,
-            user,
-            self.time,
-            request,
-            record.status,
-            record.body_bytes_sent,
-            referer,
-            agent,
-            record.request_length,
-            duration,
-            upstream_name,
-            address,
-            length,
-            time,
-            status,
-            record.request_id or b"-",
+        return b"".join(
+            [
+                record.remote_address,
+                b" - ",
+                user,
+                b" [",
+                self.time,
+                b'] "',
+                request,
+                b'" ',
+                _number(record.status),
+                b" ",
+                _number(record.body_bytes_sent),
+                b' "',
+                referer,
+                b'" "',
+                agent,
+                b'" ',
+                _number(record.request_length),
+                b" ",
+                _seconds(duration),
+                b" [",
+                upstream_name,
+                b"] [] ",
+                address,
+                b" ",
+                length,
+                b" ",
+                time,
+                b" ",
+                status,
+                b" ",
+                record.request_id if record.request_id else b"-",
+                b"\n",
+            ]
         )
 
     def _as_json(self, record: Record, duration: float) -> bytes:

@@ -5,13 +5,17 @@ from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record
 
 
+cdef double[::1] _BOUNDS
+cdef long long[::1] _FIRST
+
+
 cdef class Series:
     cdef public long long requests
-    cdef readonly list sums
-    cdef readonly list buckets
+    cdef double[::1] sums
+    cdef long long[::1] counts
 
-    @cython.locals(bounds=tuple, bucket=Py_ssize_t, bound=double, counts=list)
-    cpdef observe(self, Py_ssize_t which, double value)
+    @cython.locals(bucket=Py_ssize_t)
+    cdef observe(self, Py_ssize_t which, double value)
 
 
 cdef class RouteSeries:
@@ -23,7 +27,8 @@ cdef class RequestMetrics:
     cdef list _touched
 
     @cython.locals(
-        decision=Decision, head=RequestHead, route_series=RouteSeries, series=Series, attempt=Attempt, method=bytes,
-        attachment=object,
+        decision=Decision, head=RequestHead, route_series=RouteSeries, series=Series, attempt=Attempt,
     )
     cpdef add(self, Record record, double duration)
+    @cython.locals(route_series=RouteSeries, series=Series)
+    cpdef tuple take(self)

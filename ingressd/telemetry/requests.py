@@ -3,6 +3,9 @@
 The series are those of ingress-nginx. Exchanges that reached no Ingress are not among them.
 """
 
+from array import array
+from math import inf
+
 from ingressd.link import BUCKETS, RequestSeries
 from ingressd.routing.table import Decision
 from ingressd.telemetry.record import Attempt, Record
@@ -12,30 +15,33 @@ _METHODS = frozenset(
 )
 """Methods that are labels of their own; a client must not make series by inventing methods."""
 
-_COUNT = len(BUCKETS)
+_BOUNDS = array("d", [bound for bounds in BUCKETS for bound in (*bounds, inf)])
+_FIRST = array("q", [sum(len(bounds) + 1 for bounds in BUCKETS[:which]) for which in range(len(BUCKETS) + 1)])
+"""Where the buckets of each histogram begin in _BOUNDS and Series.counts, and behind the last."""
 
 
 class Series:
     """The increments of one set of labels."""
 
-    __slots__ = ("buckets", "requests", "sums")
+    __slots__ = ("counts", "requests", "sums")
 
     def __init__(self) -> None:
         self.requests = 0
-        self.sums = [0.0] * _COUNT
-        self.buckets = [[0] * (len(bounds) + 1) for bounds in BUCKETS]
+        self.sums = array("d", bytes(8 * len(BUCKETS)))
+        self.counts = array("q", bytes(8 * len(_BOUNDS)))
+        """Of all histograms, one behind the other."""
 
     def observe(self, which: int, value: float) -> None:
         """Counts `value` in histogram number `which` of link.HISTOGRAMS."""
         self.sums[which] += value
-        bounds = BUCKETS[which]
-        bucket = 0
-        for bound in bounds:
-            if value <= bound:
-                break
+        bucket = _FIRST[which]
+        while value > _BOUNDS[bucket]:
             bucket += 1
-        counts = self.buckets[which]
-        counts[bucket] += 1
+        self.counts[bucket] += 1
+
+    def buckets(self) -> tuple[tuple[int, ...], ...]:
+        """The counts of each histogram."""
+        return tuple(tuple(self.counts[_FIRST[which] : _FIRST[which + 1]]) for which in range(len(BUCKETS)))
 
 
 class RouteSeries:
@@ -68,12 +74,13 @@ class RequestMetrics:
             decision.attachment = route_series
         if not route_series.series:
             self._touched.append(route_series)
-        method = head.method if head.method in _METHODS else b"OTHER"
-        key = (method, record.status)
-        series = route_series.series.get(key)
+        series = route_series.series.get((head.method, record.status))
         if series is None:
-            series = Series()
-            route_series.series[key] = series
+            key = (head.method if head.method in _METHODS else b"OTHER", record.status)
+            series = route_series.series.get(key)
+            if series is None:
+                series = Series()
+                route_series.series[key] = series
         series.requests += 1
         series.observe(0, duration)
         if record.attempts:
@@ -105,7 +112,7 @@ class RequestMetrics:
                         status=status,
                         requests=series.requests,
                         sums=tuple(series.sums),
-                        buckets=tuple(tuple(counts) for counts in series.buckets),
+                        buckets=series.buckets(),
                     )
                 )
             route_series.series = {}

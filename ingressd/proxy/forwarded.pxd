@@ -1,0 +1,7 @@
+cimport cython
+
+from ingressd.http1.head cimport RequestHead
+
+
+@cython.locals(parts=list)
+cpdef bytes untrusted_fields(RequestHead head, bytes of_client, bytes request_id)
