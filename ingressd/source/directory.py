@@ -23,10 +23,9 @@ from typing import BinaryIO
 import msgspec
 
 from ingressd.model import ObjectRef, Problem
-from ingressd.resources import Resource
 from ingressd.source.base import Changes, SourceError
 from ingressd.source.listener import Listener
-from ingressd.source.manifest import UNREADABLE, Manifest, Objects, Placed, Reader, file_ref, merge, unreadable
+from ingressd.source.manifest import UNREADABLE, Manifest, Objects, Reader, file_ref, merge, unreadable
 from ingressd.source.scan import Found, Scan, signature
 from ingressd.source.yaml_split import MAX_FILE_BYTES
 
@@ -155,14 +154,17 @@ class DirectorySource:
         """The state now, and what led there from `before`, which stays as it is."""
         scan, files = self._look_at_touched(before, touched) or self._look_at_all(before, touched)
         wanted, problems = merge(file.manifest for file in files.values())
-        missing = _missing(files, wanted, before, time.monotonic())
-        gone = tuple(ref for ref in before.objects if ref not in wanted and ref not in missing)
+        lost = sorted(before.objects.keys() - wanted.keys())
+        missing = _missing(lost, files, before, time.monotonic())
+        gone = tuple(ref for ref in lost if ref not in missing)
         objects = wanted | {ref: before.objects[ref] for ref in missing}
-        upserts = tuple(
-            placed.resource for ref, placed in wanted.items() if _differs(before.objects.get(ref), placed.resource)
-        )
+        upserts = []
+        for ref, placed in wanted.items():
+            former = before.objects.get(ref)
+            if former is not placed and (former is None or former.resource != placed.resource):
+                upserts.append(placed.resource)
         state = _State(scan, files, objects, missing, (*problems, *self._absent()))
-        return state, Changes(upserts, gone, state.problems)
+        return state, Changes(tuple(upserts), gone, state.problems)
 
     def _look_at_all(self, before: _State, touched: set[str]) -> tuple[Scan, dict[str, _File]]:
         scan = Scan()
@@ -221,14 +223,14 @@ class DirectorySource:
         ]
 
 
-def _missing(files: Mapping[str, _File], wanted: Objects, before: _State, now: float) -> dict[ObjectRef, float]:
-    """The objects that no file has now but that stay for a while, with the time until which they do."""
+def _missing(
+    lost: Sequence[ObjectRef], files: Mapping[str, _File], before: _State, now: float
+) -> dict[ObjectRef, float]:
+    """Which of the objects that no file has now stay for a while, with the time until which they do."""
     missing: dict[ObjectRef, float] = {}
-    paths = {file.manifest.name: path for path, file in (*before.files.items(), *files.items())}
-    for ref, placed in before.objects.items():
-        if ref in wanted:
-            continue
-        path = paths.get(placed.file, "")
+    paths = {file.manifest.name: path for path, file in (*before.files.items(), *files.items())} if lost else {}
+    for ref in lost:
+        path = paths.get(before.objects[ref].file, "")
         file, former = files.get(path), before.files.get(path)
         until = before.missing.get(ref)
         if until is None or (file and file.signature) != (former and former.signature):
@@ -236,10 +238,6 @@ def _missing(files: Mapping[str, _File], wanted: Objects, before: _State, now: f
         if until > now:
             missing[ref] = until
     return missing
-
-
-def _differs(former: Placed | None, resource: Resource) -> bool:
-    return former is None or (former.resource is not resource and former.resource != resource)
 
 
 def _kept(closed: Found, before: _State) -> dict[str, _File]:
