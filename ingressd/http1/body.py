@@ -1,4 +1,4 @@
-"""Reading message bodies: none, of a known length, in chunks, or up to the end of the connection (RFC 9112 section 6)."""
+"""Message bodies: none, of a known length, in chunks, or up to the end of the connection (RFC 9112 section 6)."""
 
 from ingressd.http1.chunked import ChunkedDecoder
 
@@ -27,8 +27,8 @@ class Body:
         return self._decoder.trailers if self._decoder is not None else b""
 
     def feed(self, data: bytes, start: int, payload: list[bytes]) -> int:
-        """Appends what `data` from `start` carries to `payload`. Returns the offset behind what belongs to the body: less than
-        len(data) only when `done`. Raises FramingError."""
+        """Appends what `data` from `start` carries to `payload`. Returns the offset behind what belongs to the body:
+        less than len(data) only when `done`. Raises FramingError."""
         length = len(data)
         if self.done or start >= length:
             return start

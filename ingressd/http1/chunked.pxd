@@ -1,7 +1,12 @@
 cimport cython
 
+from ingressd.http1.fields cimport Trailers
+
+cdef int MAX_CHUNK_EXTENSIONS
+cdef int MAX_HEAD
+cdef int MAX_SIZE_DIGITS
 cdef int _SIZE
-cdef int _EXTENSION
+cdef int _EXTENSIONS
 cdef int _SIZE_LF
 cdef int _DATA
 cdef int _DATA_CR
@@ -16,15 +21,18 @@ cdef class ChunkedDecoder:
     cdef int _state
     cdef long long _remaining
     cdef int _digits
-    cdef int _extension
-    cdef bytes _trailers
+    cdef bytes _extensions
+    cdef Trailers _trailers
+    cdef bytes _section
 
     @cython.locals(
-        p="const unsigned char*", valid="const unsigned char*", length=Py_ssize_t, i=Py_ssize_t, state=int,
-        take=Py_ssize_t, byte=int, digit=int,
+        p="const unsigned char*", length=Py_ssize_t, i=Py_ssize_t, state=int, take=Py_ssize_t, byte=int, digit=int,
     )
-    cpdef Py_ssize_t feed(self, bytes data, Py_ssize_t start, list payload) except? -2
-    cdef Py_ssize_t _feed_trailers(self, bytes data, Py_ssize_t start) except? -2
+    cpdef Py_ssize_t feed(self, bytes data, Py_ssize_t start, list payload) except -2
+    @cython.locals(end=Py_ssize_t)
+    cdef Py_ssize_t _feed_extensions(self, bytes data, Py_ssize_t start) except -2
+    @cython.locals(before=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _feed_trailers(self, bytes data, Py_ssize_t start) except -2
 
 
 @cython.locals(size=Py_ssize_t, piece=bytes)

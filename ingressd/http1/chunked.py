@@ -4,12 +4,14 @@ What arrives is taken apart and framed again rather than copied: chunk extension
 framing that a client wrote. Several small chunks that arrive together leave as one.
 """
 
+import re
+
 from ingressd.http1.errors import FramingError
-from ingressd.http1.grammar import MAX_CHUNK_LINE, MAX_HEAD, VALUE
-from ingressd.http1.head import Trailers
+from ingressd.http1.fields import Trailers
+from ingressd.http1.grammar import MAX_CHUNK_EXTENSIONS, MAX_HEAD
 
 _SIZE = 0
-_EXTENSION = 1
+_EXTENSIONS = 1
 _SIZE_LF = 2
 _DATA = 3
 _DATA_CR = 4
@@ -22,11 +24,18 @@ MAX_SIZE_DIGITS = 15
 
 LAST_CHUNK = b"0\r\n\r\n"
 
+_EXTENSION = re.compile(
+    # *( ";" name [ "=" ( token / quoted-string ) ] ), section 7.1.1 without the whitespace it calls bad.
+    rb"(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+    rb"(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+    rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*'
+)
+
 
 class ChunkedDecoder:
     """Takes a chunked body apart. `done` once its end was passed; `trailers` are then field lines fit to forward."""
 
-    __slots__ = ("_digits", "_extension", "_remaining", "_state", "_trailers", "done", "trailers")
+    __slots__ = ("_digits", "_extensions", "_remaining", "_section", "_state", "_trailers", "done", "trailers")
 
     def __init__(self) -> None:
         self.done = False
@@ -34,14 +43,14 @@ class ChunkedDecoder:
         self._state = _SIZE
         self._remaining = 0
         self._digits = 0
-        self._extension = 0
-        self._trailers = b""
+        self._extensions = b""
+        self._trailers: Trailers | None = None
+        self._section = b""
 
     def feed(self, data: bytes, start: int, payload: list[bytes]) -> int:
-        """Decodes `data` from `start`, appending what it carries to `payload`. Returns the offset behind what belongs to
-        the body: less than len(data) only when `done`. Raises FramingError."""
+        """Decodes `data` from `start`, appending what it carries to `payload`. Returns the offset behind what belongs
+        to the body: less than len(data) only when `done`. Raises FramingError."""
         p = data
-        valid = VALUE
         length = len(data)
         i = start
         while i < length:
@@ -50,7 +59,7 @@ class ChunkedDecoder:
                 take = self._remaining
                 if take > length - i:
                     take = length - i
-                payload.append(data[i : i + take] if take < length else data)
+                payload.append(p[i : i + take] if take < length else data)
                 self._remaining -= take
                 i += take
                 if self._remaining == 0:
@@ -58,6 +67,9 @@ class ChunkedDecoder:
                 continue
             if state == _TRAILERS:
                 return self._feed_trailers(data, i)
+            if state == _EXTENSIONS:
+                i = self._feed_extensions(data, i)
+                continue
             byte = p[i]
             i += 1
             if state == _SIZE:
@@ -69,7 +81,8 @@ class ChunkedDecoder:
                     self._state = _SIZE_LF
                     continue
                 elif self._digits and byte == 59:
-                    self._state = _EXTENSION
+                    self._extensions = b";"
+                    self._state = _EXTENSIONS
                     continue
                 else:
                     raise FramingError("malformed chunk size")
@@ -77,19 +90,11 @@ class ChunkedDecoder:
                 if self._digits > MAX_SIZE_DIGITS:
                     raise FramingError("chunk size too large")
                 self._remaining = self._remaining * 16 + digit
-            elif state == _EXTENSION:
-                if byte == 13:
-                    self._state = _SIZE_LF
-                elif not valid[byte]:
-                    raise FramingError("control character in a chunk extension")
-                self._extension += 1
-                if self._extension > MAX_CHUNK_LINE:
-                    raise FramingError("chunk extension too long")
             elif state == _SIZE_LF:
                 if byte != 10:
                     raise FramingError("carriage return without line feed")
                 self._state = _DATA if self._remaining else _TRAILERS
-                self._digits = self._extension = 0
+                self._digits = 0
             elif state == _DATA_CR:
                 if byte != 13:
                     raise FramingError("chunk longer than its size")
@@ -102,16 +107,32 @@ class ChunkedDecoder:
                 return i - 1
         return i
 
-    def _feed_trailers(self, data: bytes, start: int) -> int:
-        """The trailer section is short and rare: it is kept and scanned from its start when more of it arrives."""
-        before = len(self._trailers)
-        self._trailers += data[start : start + MAX_HEAD + 1 - before]
-        trailers = Trailers()
-        end = trailers.feed(self._trailers, 0)
+    def _feed_extensions(self, data: bytes, start: int) -> int:
+        """Gathers extensions up to the carriage return behind them, where they are checked and forgotten."""
+        end = data.find(b"\r", start)
+        self._extensions += data[start : end if end >= 0 else len(data)]
+        if len(self._extensions) > MAX_CHUNK_EXTENSIONS:
+            raise FramingError("chunk extensions too long")
         if end < 0:
             return len(data)
-        self.trailers = b"".join(trailers.kept)
-        self._trailers = b""
+        if not _EXTENSION.fullmatch(self._extensions):
+            raise FramingError("malformed chunk extension")
+        self._extensions = b""
+        self._state = _SIZE_LF
+        return end + 1
+
+    def _feed_trailers(self, data: bytes, start: int) -> int:
+        """The trailer section is short and rare, so it is kept until it is whole."""
+        if self._trailers is None:
+            self._trailers = Trailers()
+        before = len(self._section)
+        self._section += data[start : start + MAX_HEAD + 1 - before]
+        end = self._trailers.feed(self._section, 0)
+        if end < 0:
+            return len(data)
+        self.trailers = b"".join(self._trailers.kept)
+        self._trailers = None
+        self._section = b""
         self._state = _DONE
         self.done = True
         return start + end - before

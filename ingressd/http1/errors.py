@@ -1,4 +1,4 @@
-"""What is wrong with a message. The side it came from decides what that means: 4xx for a client, 502 for an upstream."""
+"""What is wrong with a message. Its side decides what that means: 4xx for a client, 502 for an upstream."""
 
 
 class FramingError(Exception):

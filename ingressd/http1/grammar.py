@@ -4,15 +4,17 @@ from enum import IntEnum
 
 KIB = 1024
 MAX_REQUEST_LINE = 8 * KIB
-"""Bytes; nginx: one buffer of large-client-header-buffers, 8 KiB. Longer: 414."""
+"""Bytes, its CRLF included; nginx: one buffer of large-client-header-buffers, 8 KiB. Longer: 414."""
 MAX_FIELD = 8 * KIB
-"""Bytes in one field line, name and value; nginx as above. Longer: 431."""
+"""Bytes in one field line: name, value and CRLF; nginx as above. Longer: 431."""
 MAX_HEAD = 32 * KIB
 """Bytes in a whole head; nginx: four such buffers. Longer: 431."""
 MAX_FIELDS = 100
 """Field lines in a head; Apache: 100. More: 431."""
-MAX_CHUNK_LINE = 1 * KIB
-"""Bytes in a chunk-size line with its extensions, which nobody uses but attackers; Go: 4 KiB."""
+MAX_EMPTY_LINES = 4
+"""Overlooked before a request (RFC 9112 section 2.2 asks for one); llhttp: any number."""
+MAX_CHUNK_EXTENSIONS = 1 * KIB
+"""Bytes behind one chunk size, which nobody uses but attackers; Go: 4 KiB."""
 MAX_CONTENT_LENGTH_DIGITS = 18
 """Keeps a length below 2**63."""
 
@@ -48,8 +50,8 @@ def _target() -> bytes:
 
 
 TARGET = _target()
-"""What a request target may hold: visible ASCII without `#`. Wider than RFC 3986 (`|`, `{`, `"` ...) because browsers send
-those in queries. 2 for what may make a path differ from its normal form, 3 for the start of the query."""
+"""What a request target may hold: visible ASCII without `#`. Wider than RFC 3986 (`|`, `{`, `"` ...) because browsers
+send those in queries. 2 for what may make a path differ from its normal form, 3 for the start of the query."""
 
 HOST = bytes(_table(b"!$%&'()*+,;=-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"))
 """reg-name (RFC 3986 section 3.2.2)."""
@@ -67,6 +69,7 @@ class Known(IntEnum):
     EXPECT = 7
     HOP = 8
     """Others that concern one connection only, or that must not reach an application (`Proxy`: CVE-2016-5385)."""
+    # Up to here: never forwarded as they came, except Host and Expect.
     REFERER = 9
     USER_AGENT = 10
     AUTHORIZATION = 11
@@ -80,7 +83,6 @@ class Known(IntEnum):
     REAL_IP = 19
     FORWARDED_OTHER = 20
     """Forwarded (RFC 7239), X-Original-Forwarded-For and all other X-Forwarded-*."""
-    ACCEPT = 21
 
 
 KNOWN: dict[bytes, int] = {
@@ -102,7 +104,6 @@ KNOWN: dict[bytes, int] = {
         b"referer": Known.REFERER,
         b"user-agent": Known.USER_AGENT,
         b"authorization": Known.AUTHORIZATION,
-        b"accept": Known.ACCEPT,
         b"x-request-id": Known.REQUEST_ID,
         b"x-forwarded-for": Known.FORWARDED_FOR,
         b"x-forwarded-proto": Known.FORWARDED_PROTO,
@@ -116,21 +117,31 @@ KNOWN: dict[bytes, int] = {
     }.items()
 }
 
-KNOWN_LENGTHS = 32
 FORWARDED_PREFIX = b"x-forwarded-"
 
+NAME_ROOM = 32
+"""Bytes: more than the longest name in KNOWN has."""
+SEVERAL = 255
+"""In CANDIDATES: more than one name could be meant."""
 
-def _maybe_known() -> bytes:
-    table = bytearray(KNOWN_LENGTHS * 32)
-    for name in KNOWN:
-        table[len(name) * 32 + (name[0] & 31)] = 1
-    for length in range(len(FORWARDED_PREFIX), KNOWN_LENGTHS):
-        table[length * 32 + (ord("x") & 31)] = 1
+
+def _candidates() -> bytes:
+    table = bytearray(NAME_ROOM * 32)
+    for index, name in enumerate(KNOWN):
+        slot = len(name) * 32 + (name[0] & 31)
+        table[slot] = SEVERAL if table[slot] else index + 1
+    for length in range(len(FORWARDED_PREFIX), NAME_ROOM):
+        table[length * 32 + (ord("x") & 31)] = SEVERAL
     return bytes(table)
 
 
-MAYBE_KNOWN = _maybe_known()
-"""By length * 32 + (first letter & 31): whether a name can be one of KNOWN, so that all others cost no look-up."""
+CANDIDATES = _candidates()
+"""By length * 32 + (first letter & 31): the number of the one name in KNOWN (from 1) that a field name can be, so that
+a comparison of its bytes decides, and most fields cost not even that."""
+NAMES = b"".join(name.ljust(NAME_ROOM, b"\0") for name in (b"", *KNOWN))
+"""The names by that number, NAME_ROOM bytes each."""
+CODES = bytes((0, *KNOWN.values()))
+"""Their Known codes."""
 
 
 def known(name: bytes) -> int:
@@ -139,3 +150,38 @@ def known(name: bytes) -> int:
     if code is None:
         return int(Known.FORWARDED_OTHER) if name.startswith(FORWARDED_PREFIX) else 0
     return code
+
+
+NOT_IN_TRAILERS = frozenset(
+    (
+        # Authentication and state.
+        b"authorization",
+        b"authentication-info",
+        b"cookie",
+        b"set-cookie",
+        b"www-authenticate",
+        # How to read the content.
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"trailer",
+        # Controls and conditions of a request.
+        b"cache-control",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        # Controls of a response.
+        b"age",
+        b"expires",
+        b"date",
+        b"location",
+        b"retry-after",
+        b"vary",
+    )
+)
+"""What RFC 9110 section 6.5.1 keeps out of trailers, besides what is not forwarded from a head either."""

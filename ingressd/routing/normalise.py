@@ -14,11 +14,12 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 def normal_path(path: bytes) -> bytes:
-    """The path (without query) as nginx compares it: percent-decoded once, repeated slashes merged, dot segments resolved.
+    """The path (without query) as nginx compares it: percent-decoded once, repeated slashes merged, dot segments
+    resolved.
 
-    In this order, so `%2e%2e` and `%2F` mean what `..` and `/` mean (RFC 3986 section 6.2.2 calls the first equivalent; the
-    second is nginx's choice, and the safe one: no upstream sees a path that was routed as another). A trailing slash
-    stays, and one is left where a last `.` or `..` was. Raises InvalidPath.
+    In this order, so `%2e%2e` and `%2F` mean what `..` and `/` mean (RFC 3986 section 6.2.2 calls the first equivalent;
+    the second is nginx's choice, and the safe one: no upstream sees a path that was routed as another). A trailing
+    slash stays, and one is left where a last `.` or `..` was. Raises InvalidPath.
     """
     if b"%" in path:
         at = path.find(b"%")
@@ -46,8 +47,5 @@ def normal_path(path: bytes) -> bytes:
 
 def normal_host(host: bytes) -> bytes:
     """A valid Host field value as virtual hosts are named: lower case, no port, no trailing dot."""
-    if host.startswith(b"["):
-        host = host[: host.find(b"]") + 1]
-    else:
-        host = host.partition(b":")[0]
-    return host.lower().removesuffix(b".")
+    name = host[: host.find(b"]") + 1] if host.startswith(b"[") else host.partition(b":")[0]
+    return name.lower().removesuffix(b".")

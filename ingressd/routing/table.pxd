@@ -4,6 +4,8 @@ cimport cython
 cdef class Decision:
     cdef readonly str host
     cdef readonly object route
+    cdef readonly object cluster
+    cdef readonly object policy
     cdef readonly bytes name
     cdef public object attachment
 
@@ -15,7 +17,7 @@ cdef class HostTable:
     cdef readonly Decision root
     cdef readonly Py_ssize_t depth
 
-    @cython.locals(decision=Decision, end=Py_ssize_t, _=Py_ssize_t)
+    @cython.locals(decision=Decision, p="const unsigned char*", length=Py_ssize_t, depth=Py_ssize_t, end=Py_ssize_t)
     cpdef Decision find(self, bytes path)
 
 
@@ -23,7 +25,7 @@ cdef class Table:
     cdef dict _hosts
     cdef dict _wildcards
     cdef HostTable _any
-    cdef Decision _default
+    cdef readonly Decision default
 
     @cython.locals(table=HostTable, decision=Decision, dot=Py_ssize_t)
     cpdef Decision lookup(self, bytes host, bytes path)

@@ -8,13 +8,15 @@ from ingressd.model import PathKind, Route, Update, VirtualHost
 
 
 class Decision:
-    """A route with the virtual host it was found in. One object per route and table, made when the table is compiled."""
+    """A route with the virtual host it was found in. One object per route and table, made when a table is compiled."""
 
-    __slots__ = ("attachment", "host", "name", "route")
+    __slots__ = ("attachment", "cluster", "host", "name", "policy", "route")
 
     def __init__(self, host: str, route: Route) -> None:
         self.host = host
         self.route = route
+        self.cluster = route.cluster
+        self.policy = route.policy
         self.name = str(route.cluster).encode() if route.cluster else b"-"
         """As the access log names the cluster: `namespace-service-port`."""
         self.attachment: object = None
@@ -51,24 +53,29 @@ class HostTable:
             return decision
         if self.depth:
             # Start at the deepest prefix there is: a path of a thousand elements costs no more.
-            end = 0
-            for _ in range(self.depth):
-                end = path.find(b"/", end + 1)
-                if end < 0:
-                    end = len(path)
-                    break
+            p = path
+            length = len(path)
+            depth = 0
+            end = 1
+            while end < length:
+                if p[end] == 47:
+                    depth += 1
+                    if depth == self.depth:
+                        break
+                end += 1
             while end > 0:
-                decision = self.prefixes.get(path[:end])
-                if decision is not None:
-                    return decision
-                end = path.rfind(b"/", 0, end)
+                if end == length or p[end] == 47:
+                    decision = self.prefixes.get(p[:end])
+                    if decision is not None:
+                        return decision
+                end -= 1
         return self.root
 
 
 class Table:
     """All virtual hosts. Made empty; `updated` gives the table that an Update leads to."""
 
-    __slots__ = ("_any", "_default", "_hosts", "_wildcards")
+    __slots__ = ("_any", "_hosts", "_wildcards", "default")
 
     def __init__(
         self,
@@ -80,15 +87,20 @@ class Table:
         self._hosts = hosts or {}
         self._wildcards = wildcards or {}
         self._any = any_host
-        self._default = default
+        self.default = default
 
     def __len__(self) -> int:
         return len(self._hosts) + len(self._wildcards) + (self._any is not None)
 
     def updated(self, update: Update) -> "Table":
         """The table after `update`; hosts it does not name are shared with this one."""
-        hosts = {} if update.full else dict(self._hosts)
-        wildcards = {} if update.full else dict(self._wildcards)
+        hosts = self._hosts
+        wildcards = self._wildcards
+        if update.full:
+            hosts, wildcards = {}, {}
+        elif update.virtual_hosts or update.removed_hosts:
+            # Most updates name only clusters, and those share even these.
+            hosts, wildcards = dict(hosts), dict(wildcards)
         any_host = None if update.full else self._any
         for host in update.removed_hosts:
             if not host:
@@ -123,4 +135,4 @@ class Table:
             if table is None:
                 table = self._any
         decision = table.find(path) if table is not None else None
-        return decision if decision is not None else self._default
+        return decision if decision is not None else self.default
