@@ -1,1 +1,1 @@
-"""Where objects come from: a directory of manifests here. A source ends in calls on the Store, nothing further."""
+"""Where objects come from: manifests in files here. A source gives Changes and knows places, and has no Store."""

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -20,74 +20,9 @@ from ingressd.resources import ConfigMap
 from ingressd.source import directory
 from ingressd.source.base import Changes
 from ingressd.source.directory import DirectorySource, _State
-from ingressd.source.listener import Listener
 from ingressd.source.manifest import Manifest, Objects
-from tests.source.mount import mount_config_map
 from tests.source.test_manifest import config_map, ref
-
-DEADLINE = 10.0
-"""Seconds; a test that passes needs a small part of it."""
-
-
-class Watched:
-    """Follows a source: the value of `key` in each ConfigMap, the problems now, all that ever happened."""
-
-    def __init__(self, source: DirectorySource) -> None:
-        self.source = source
-        self.values: dict[str, str] = {}
-        self.problems: tuple[Problem, ...] = ()
-        self.history: list[Changes] = []
-        self.removed: list[str] = []
-        self.seen = asyncio.Event()
-
-    def apply(self, changes: Changes) -> None:
-        self.history.append(changes)
-        for resource in changes.upserts:
-            assert isinstance(resource, ConfigMap)
-            self.values[resource.name] = resource.data.get("key", "")
-        for gone in changes.removals:
-            del self.values[gone.name]
-            self.removed.append(gone.name)
-        self.problems = changes.problems
-        self.seen.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not condition():
-                self.seen.clear()
-                await self.seen.wait()
-
-    async def until_values(self, **values: str) -> None:
-        await self.until(lambda: self.values == values)
-
-
-@asynccontextmanager
-async def watching(*paths: str | Path) -> AsyncIterator[Watched]:
-    source = DirectorySource([str(path) for path in paths])
-    watched = Watched(source)
-    watched.apply(source.load())
-    looked = asyncio.Event()
-    wait = source._reason_to_look
-
-    async def follow() -> None:
-        async with aclosing(source.watch()) as stream:
-            async for changes in stream:
-                watched.apply(changes)
-
-    async def reason_to_look(listener: Listener) -> set[str]:
-        looked.set()
-        return await wait(listener)
-
-    source._reason_to_look = reason_to_look  # type: ignore[method-assign]
-    task = asyncio.create_task(follow())
-    try:
-        async with asyncio.timeout(DEADLINE):
-            await looked.wait()
-        yield watched
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-    assert task.cancelled()
+from tests.source.watched import DEADLINE, watching, write_and_rename
 
 
 async def test_an_edit_in_place(tmp_path: Path) -> None:
@@ -142,12 +77,6 @@ async def test_a_document_that_is_deleted_removes_its_object(tmp_path: Path) -> 
     async with watching(tmp_path) as watched:
         (tmp_path / "a.yaml").write_text(config_map("a"))
         await watched.until_values(a="one")
-
-
-def write_and_rename(path: Path, text: str) -> None:
-    new = path.with_name("4913")
-    new.write_text(text)
-    new.rename(path)
 
 
 def rename_away_and_write(path: Path, text: str) -> None:
@@ -279,67 +208,6 @@ async def test_of_two_equal_objects_the_second_takes_over(tmp_path: Path) -> Non
         await watched.until_values(x="second")
         assert watched.problems == ()
         assert watched.removed == []
-
-
-async def test_a_mounted_config_map_that_is_updated(tmp_path: Path) -> None:
-    mount_config_map(tmp_path, "1", {"a.yaml": config_map("a"), "sub/b.yaml": config_map("b")})
-    async with watching(tmp_path) as watched:
-        for version in range(2, 5):
-            value = f"v{version}"
-            mount_config_map(
-                tmp_path, str(version), {"a.yaml": config_map("a", value), "sub/b.yaml": config_map("b", value)}
-            )
-            await watched.until_values(a=value, b=value)
-        assert watched.removed == []
-        assert watched.problems == ()
-
-
-async def test_a_file_of_a_mounted_config_map_that_is_updated(tmp_path: Path) -> None:
-    mount_config_map(tmp_path, "1", {"a.yaml": config_map("a")})
-    async with watching(tmp_path / "a.yaml") as watched:
-        mount_config_map(tmp_path, "2", {"a.yaml": config_map("a", "two")})
-        await watched.until_values(a="two")
-        assert watched.removed == []
-
-
-async def test_a_link_on_the_way_that_is_swapped(tmp_path: Path) -> None:
-    for release in ("r1", "r2"):
-        (tmp_path / release / "manifests").mkdir(parents=True)
-        (tmp_path / release / "manifests/a.yaml").write_text(config_map("a", release))
-    (tmp_path / "current").symlink_to("r1")
-    async with watching(tmp_path / "current/manifests") as watched:
-        (tmp_path / "new").symlink_to(tmp_path / "r2")
-        (tmp_path / "new").rename(tmp_path / "current")
-        await watched.until_values(a="r2")
-        (tmp_path / "r2/manifests/a.yaml").write_text(config_map("a", "edited"))
-        await watched.until_values(a="edited")
-        assert watched.removed == []
-
-
-async def test_what_a_link_in_the_directory_leads_to(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real/a.yaml").write_text(config_map("a"))
-    (tmp_path / "manifests").mkdir()
-    (tmp_path / "manifests/a.yaml").symlink_to("../real/a.yaml")
-    async with watching(tmp_path / "manifests") as watched:
-        write_and_rename(tmp_path / "real/a.yaml", config_map("a", "two"))
-        await watched.until_values(a="two")
-
-
-async def test_a_path_that_goes_away_and_comes_back(tmp_path: Path) -> None:
-    manifests = tmp_path / "manifests"
-    manifests.mkdir()
-    (manifests / "a.yaml").write_text(config_map("a"))
-    async with watching(manifests) as watched:
-        shutil.rmtree(manifests)
-        await watched.until_values()
-        assert [problem.message for problem in watched.problems] == [
-            f"{manifests} does not exist any more: its objects are gone"
-        ]
-        manifests.mkdir()
-        (manifests / "a.yaml").write_text(config_map("a", "two"))
-        await watched.until_values(a="two")
-        assert watched.problems == ()
 
 
 async def test_a_burst_of_edits_is_told_in_few_pieces(tmp_path: Path) -> None:
