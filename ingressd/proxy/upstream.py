@@ -9,6 +9,8 @@ All that is decided about a response is decided by the exchange; this file knows
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING, cast
 
@@ -303,8 +305,19 @@ async def open_upstream(context: Context, endpoint: EndpointState, within: float
     try:
         connecting.setblocking(False)
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(within):
-            await context.loop.sock_connect(connecting, (address.address, address.port))
+        error = connecting.connect_ex((address.address, address.port))
+        if error == errno.EINPROGRESS:
+            # Not loop.sock_connect: uvloop's asks a pool of threads to resolve even an IP address.
+            writable = asyncio.Event()
+            context.loop.add_writer(connecting, writable.set)
+            try:
+                async with asyncio.timeout(within):
+                    await writable.wait()
+            finally:
+                context.loop.remove_writer(connecting)
+            error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
         _, upstream = await context.loop.create_connection(
             lambda: cast(asyncio.Protocol, Upstream(context, endpoint, connecting)), sock=connecting
         )
