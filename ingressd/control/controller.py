@@ -5,6 +5,7 @@ protocols only post events; the admin server reads the same state between two ev
 """
 
 import asyncio
+import gc
 import logging
 import platform
 import signal
@@ -29,7 +30,7 @@ from ingressd.source.base import Changes, Source
 from ingressd.telemetry.aggregate import Totals
 from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Page
 
-WORKER_COMMAND = (sys.executable, "-m", "ingressd.proxy")
+WORKER_COMMAND: Sequence[str] = (sys.executable, "-m", "ingressd.proxy")
 STOP_GRACE = 5.0
 """Seconds that workers may take to stop; their own drain takes 3 at most."""
 
@@ -101,6 +102,9 @@ class Controller:
         self._reconciler.take(first)
         self._note_change(self._clock(), of_objects=True)
         self._publish()
+        # The objects stay; going over them again and again would double the time that each change takes.
+        gc.collect()
+        gc.freeze()
         for worker in list(self._workers):
             await self._workers.start(worker.number, self._whole())
         while True:
