@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ T = TypeVar("T", bound=KubernetesObject)
 _ERROR = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`", re.DOTALL)
 _WANTED = re.compile(r"Expected `(?P<types>[^`]+)`, got")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<at>[0-9]+)\]|\[(?P<some>\.\.\.)\]")
+_SCALARS = (str, bool, int, float, date)
 
 
 class Place(NamedTuple):
@@ -73,7 +75,7 @@ def _key_message(mapping: object) -> str:
 def _message(place: Place, wanted: set[str], secret: bool) -> str:
     value = place.value
     given = f"this is {type_of(value)}" if secret else f"{shown(value)} is {type_of(value)}"
-    if value is None or isinstance(value, Mapping | list | tuple):
+    if not isinstance(value, _SCALARS):
         given = f"{type_of(value)} stands here"
     if "object" in wanted:
         return f"{given}, where a mapping belongs{_mapping_hint(place)}"
@@ -93,7 +95,7 @@ def _message(place: Place, wanted: set[str], secret: bool) -> str:
 def _text_hint(value: object, secret: bool) -> str:
     if value is None:
         return ': write "" for an empty text'
-    if isinstance(value, Mapping | list | tuple):
+    if not isinstance(value, _SCALARS):
         return ""
     return ": write it in quotes" if secret else f': write it in quotes, "{shown(value)}"'
 

@@ -45,14 +45,15 @@ def host_fault(text: str) -> str:
         return f"write the host without a port, {plain(ported['host'])}"
     if ":" in text or _DOTTED_NUMBERS.fullmatch(text):
         return "write a DNS name: a host is never an IP address"
+    if len(text) > SUBDOMAIN_CHARACTERS:
+        return f"has {len(text)} characters and may have {SUBDOMAIN_CHARACTERS}"
     name = text.removeprefix("*.")
     if "*" in name:
         return "write `*` only as the whole first label, as in *.example.com"
-    if not (fault := subdomain_fault(name)) and len(text) <= SUBDOMAIN_CHARACTERS:
-        return ""
-    if not subdomain_fault(lower := name.lower()):
-        return f"write it in lower case, {'*.' if name != text else ''}{lower}"
-    return fault or f"has more than {SUBDOMAIN_CHARACTERS} characters"
+    fault = subdomain_fault(name)
+    if fault and not subdomain_fault(text.lower().removeprefix("*.")):
+        return f"write it in lower case, {text.lower()}"
+    return fault
 
 
 def port_name_fault(text: str) -> str:

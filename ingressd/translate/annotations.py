@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 
 from ingressd.resources.nearest import Words
 from ingressd.translate.annotation_keys import (
@@ -22,15 +23,16 @@ MISPLACED = "MisplacedAnnotation"
 
 _KNOWN = KEYS | ALIASES.keys()
 _WORDS = Words(_KNOWN)
-_KEYS_REMEMBERED = 4096
+_KEYS_REMEMBERED = 1 << 16
+_MOST_KEYS = 100
 
 
 def annotation_faults(annotations: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Field, reason and message for each key that is meant for us and does nothing."""
-    for key in annotations:
-        fault = _fault(key)
-        if fault is not None:
-            yield f"metadata.annotations[{key}]", *fault
+    """Field, reason and message for each key that is meant for us and does nothing; of more than a hundred the first,
+    since the API server allows ten thousand."""
+    faults = ((key, fault) for key in annotations if (fault := _fault(key)) is not None)
+    for key, fault in islice(faults, _MOST_KEYS):
+        yield f"metadata.annotations[{key}]", *fault
 
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)

@@ -26,6 +26,4 @@ class Classes:
             # Without IngressClass objects, as in a directory of a few manifests, the name alone is enough.
             return self._ours.get(name, name == self._named)
         annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION)
-        if annotation is not None:
-            return annotation == self._named
-        return self._take_classless
+        return annotation == self._named if annotation else self._take_classless

@@ -43,9 +43,9 @@ def test_reasons() -> None:
     assert list(found.values()) == [UNKNOWN, UNKNOWN, MISPLACED]
 
 
-def test_ten_thousand_unknown_keys_take_no_second() -> None:
+def test_ten_thousand_unknown_keys_cost_as_little_as_a_hundred() -> None:
     """As many as fit in the 256 KiB that the API server allows."""
     annotations = {f"{PREFIX}proxy-body-size-{number}": "" for number in range(10_000)}
     started = time.process_time()
-    assert len(list(annotation_faults(annotations))) == 10_000
-    assert time.process_time() - started < 5  # some tenths; comparing with each of 137 keys would take a minute
+    assert len(list(annotation_faults(annotations))) == 100
+    assert time.process_time() - started < 0.5  # some hundredths
