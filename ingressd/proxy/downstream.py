@@ -256,7 +256,7 @@ class Downstream:
         """The exchange has ended. `persist`: the connection may go on."""
         context = self._context
         self._exchange = None
-        if not persist:
+        if not persist or context.draining:
             self._close(linger=not request_done or bool(self._buffer))
             return
         if self._held:

@@ -30,11 +30,17 @@ from ingressd.telemetry.logwriter import LogWriter
 TICK = 0.1
 """Seconds between two looks at all deadlines; also how long an access log line may wait."""
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn."""
+
 REPORT = 1.0
 """Seconds between two reports to the controller."""
 
 DRAIN = 2.0
 """Seconds that exchanges under way are given when the worker is told to stop."""
+
+LINK_CLOSE = 1.0
+"""Seconds for the last report to be taken."""
 
 LOG_CLOSE = 1.0
 """Seconds for the last access log lines to be written."""
@@ -61,7 +67,7 @@ class Worker:
         for listening in sockets:
             port: int = listening.getsockname()[1]
             connection = cast(Callable[[], asyncio.Protocol], partial(Downstream, context, b"http", port))
-            self._servers.append(await loop.create_server(connection, sock=listening))
+            self._servers.append(await loop.create_server(connection, sock=listening, backlog=BACKLOG))
 
     def tick(self) -> None:
         """What happens TICK by TICK: deadlines, access log, and now and then a report."""
@@ -80,7 +86,9 @@ class Worker:
             self._drained.set()
 
     def report(self) -> None:
-        """Tells the controller what was counted."""
+        """Tells the controller what was counted, if it is there."""
+        if self._link.is_closing():
+            return
         context = self.context
         states = {"idle": 0, "active": 0, "tunnel": 0}
         for downstream in context.downstreams:
@@ -110,6 +118,8 @@ class Worker:
             await asyncio.wait_for(self._drained.wait(), DRAIN)
         for downstream in list(context.downstreams):
             downstream.abort()
+        for upstream in list(context.upstreams):
+            upstream.abort()
 
 
 def resident_bytes() -> int:
@@ -131,8 +141,17 @@ async def _every(seconds: float, work: Callable[[], None]) -> None:
             _log.exception("periodic work failed")
 
 
-async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> None:
-    """Runs a worker until the link ends or SIGTERM comes."""
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(1 << 20)
+    except ConnectionError:
+        # The controller died with words of ours unread.
+        return b""
+
+
+async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> int:
+    """Runs a worker until the link ends or SIGTERM comes. Gives the process's exit code: 1 for a worker that could not
+    follow what it was told, and is better replaced than left to serve what no longer holds."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -145,7 +164,7 @@ async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> None:
 
     async def follow() -> None:
         nonlocal worker
-        while data := await reader.read(1 << 20):
+        while data := await _read(reader):
             for message in frames.feed(data):
                 if isinstance(message, WorkerSettings):
                     _configure_log(message)
@@ -161,17 +180,21 @@ async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> None:
                         gc.collect()
                         gc.freeze()
                     writer.write(frame(Serving(message.generation)))
-        stop.set()
 
     following = spawn(follow(), "follow the controller")
+    following.add_done_callback(lambda _: stop.set())
     await stop.wait()
     if worker is not None:
         await worker.drain()
-        if not reader.at_eof():
-            worker.report()
+        # The controller listens to our last words even where it has said its own.
+        worker.report()
+    failed = following.done() and not following.cancelled() and following.exception() is not None
     following.cancel()
     writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), LINK_CLOSE)
     log_writer.close(LOG_CLOSE)
+    return int(failed)
 
 
 def _configure_log(settings: WorkerSettings) -> None:
@@ -186,4 +209,4 @@ def _configure_log(settings: WorkerSettings) -> None:
 def main(link: int, listening: Sequence[int]) -> None:
     """Runs a worker on inherited file descriptors: the link, and listening sockets."""
     sockets = [socket.socket(fileno=descriptor) for descriptor in listening]
-    uvloop.run(serve(socket.socket(fileno=link), sockets))
+    sys.exit(uvloop.run(serve(socket.socket(fileno=link), sockets)))

@@ -72,7 +72,7 @@ class Worker:
             link, listen = theirs.fileno(), listening.fileno()
             self.process = subprocess.Popen(  # noqa: ASYNC220
                 [
-                    *(sys.executable, "-W", "error", "-m", "ingressd.proxy"),
+                    *(sys.executable, "-W", "default", "-m", "ingressd.proxy"),
                     *("--link-fd", str(link), "--listen-fd", str(listen)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -114,14 +114,29 @@ class Worker:
         """Closes our half of the link, which tells the worker to stop; what it says is still heard."""
         self._link.shutdown(socket.SHUT_WR)
 
-    async def exited(self) -> None:
-        """Waits until the process has ended and asserts that it ended well; `reports` and `log` are then complete."""
+    async def abandon(self) -> None:
+        """Closes our end of the link with a report unread, as a controller that is killed does."""
+        self._loop.remove_reader(self._link.fileno())
+
+        def waiting() -> bool:
+            try:
+                return bool(self._link.recv(1, socket.MSG_PEEK))
+            except BlockingIOError:
+                return False
+
+        await eventually(waiting, "a report is there")
+        self._link.close()
+
+    async def exited(self, code: int = 0) -> None:
+        """Waits until the process has ended and asserts that it did with this exit code, and with no complaint if that
+        is 0; `reports` and `log` are then complete."""
         await eventually(lambda: self.process.poll() is not None, "the worker has exited", EXIT, self.stderr)
         self._stopped = True
-        self._hear()
+        if self._link.fileno() >= 0:
+            self._hear()
         self._read_log()
         complaints = self.stderr()
-        if self.process.returncode or complaints:
+        if self.process.returncode != code or (complaints and code == 0):
             raise AssertionError(f"the worker exited with {self.process.returncode} and said:\n{complaints}")
 
     def stderr(self) -> str:
@@ -133,8 +148,9 @@ class Worker:
             self.process.kill()
         self.process.wait()
         self.stop_reading_log()
-        self._loop.remove_reader(self._link.fileno())
-        self._link.close()
+        if self._link.fileno() >= 0:
+            self._loop.remove_reader(self._link.fileno())
+            self._link.close()
         os.close(self._log_end)
         self._stderr.close()
 
@@ -142,8 +158,12 @@ class Worker:
 
     async def tell(self, message: WorkerSettings | Update) -> None:
         """Sends a message."""
+        await self.tell_bytes(frame(message))
+
+    async def tell_bytes(self, data: bytes) -> None:
+        """Sends any bytes over the link."""
         async with asyncio.timeout(DEADLINE):
-            await self._loop.sock_sendall(self._link, frame(message))
+            await self._loop.sock_sendall(self._link, data)
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Sends what leads from the present snapshot to this one, whole if it is the first, and waits until the worker
@@ -221,6 +241,11 @@ class Worker:
             self.stop_reading_log()
 
     # --- the process
+
+    def refuses_connections(self) -> bool:
+        """Whether nobody listens on its port any more."""
+        with socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET) as sock:
+            return sock.connect_ex((self._address, self.port)) != 0
 
     def resident(self) -> int:
         """Resident memory, in bytes."""
