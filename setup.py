@@ -4,6 +4,7 @@ A hot module is a plain Python module with a `.pxd` beside it that gives C types
 variables. Without a C compiler the build goes on and the same `.py` runs interpreted, only slower.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -11,22 +12,26 @@ from setuptools import Extension, setup
 
 HOT = sorted(path.with_suffix(".py") for path in Path("ingressd").rglob("*.pxd") if path.name != "__init__.pxd")
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                ".".join(path.with_suffix("").parts),
-                [str(path)],
-                extra_compile_args=["-O2", "-g0"],
-                optional=True,
-            )
-            for path in HOT
-        ],
-        build_dir="build/cython",
-        compiler_directives={
-            "language_level": 3,
-            # Types come from the .pxd files alone: an annotation stays what it is in Python.
-            "annotation_typing": False,
-        },
-    ),
+# Cython's own declaration says nothing of types.
+to_extensions: Callable[..., list[Extension]] = cythonize
+extensions = to_extensions(
+    [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            extra_compile_args=["-O2", "-g0"],
+        )
+        for path in HOT
+    ],
+    build_dir="build/cython",
+    compiler_directives={
+        "language_level": 3,
+        # Types come from the .pxd files alone: an annotation stays what it is in Python.
+        "annotation_typing": False,
+    },
 )
+for extension in extensions:
+    # Set here because cythonize drops it.
+    extension.optional = True
+
+setup(ext_modules=extensions)

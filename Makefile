@@ -1,0 +1,79 @@
+# Everything works from a clean clone: each target builds what it needs first.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INGRESSD := $(BIN)/ingressd
+
+# Where `make demo` listens, and where its metrics are.
+PORT ?= 8080
+ADMIN_PORT ?= 10254
+# What `make test` passes to pytest, and `make bench` to loadtest/bench.py.
+ARGS ?=
+
+# A hot module is one with a .pxd beside its .py; setup.py compiles it.
+PXD := $(shell find ingressd -name '*.pxd' ! -name '__init__.pxd')
+HOT := $(wildcard $(PXD:.pxd=.py))
+
+INSTALLED := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Start small servers and ingressd on port 8080 (PORT=9090: another), and print lines to paste
+	@$(INGRESSD) demo --http-port $(PORT) --healthz-port $(ADMIN_PORT)
+
+.PHONY: test
+test: build ## Run all tests (ARGS="-k name": some of them)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: lint types test ## Run all that CI runs: lint, types, tests
+
+.PHONY: lint
+lint: build ## Check style, formatting and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: build ## Check types
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: build ## Measure CPU per request against nginx (ARGS="--help": more)
+	$(BIN)/python loadtest/bench.py $(ARGS)
+
+.PHONY: build
+build: $(COMPILED) ## Install into .venv and compile the hot modules
+
+.PHONY: clean
+clean: ## Remove .venv and everything built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find ingressd tests loadtest -name __pycache__ -exec rm -rf {} +
+	find ingressd -name '*.so' -delete
+
+$(INSTALLED): pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	    "ingressd needs Python 3.11 or newer and $(PYTHON) is older: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# A compiled module that cannot be compiled anew must not stay: it would run in place of its changed source. And one that
+# uses the types of another does not run without that one compiled: either all are, or none.
+$(COMPILED): $(INSTALLED) $(HOT) $(PXD)
+	@for so in $$(find ingressd -name '*.so'); do stem=$${so%%.*}; \
+	    if [ ! -f $$stem.pxd ] || [ $$stem.py -nt $$so ] || [ $$stem.pxd -nt $$so ]; then rm $$so; fi; done
+	@mkdir -p build
+	$(BIN)/python setup.py --quiet build_ext --inplace >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
+	@for pxd in $(PXD); do set -- $${pxd%.pxd}.*.so; \
+	    if [ ! -e $$1 ]; then find ingressd -name '*.so' -delete; echo "The hot modules do not compile" \
+	    "(build/compile.log): they run interpreted, which is slower. All else works." >&2; break; fi; done
+	@touch $@
