@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (default: the process's own) and gives the exit code."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     try:
-        return _dispatch(name, rest)
+        code = _dispatch(name, rest)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"ingressd: {error}", file=sys.stderr)
         return EXIT_UNUSABLE

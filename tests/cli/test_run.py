@@ -1,0 +1,105 @@
+"""Every flag of `ingressd run` ends where it belongs in the controller's options."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ingressd.cli import flags, objects
+from ingressd.cli.flags import UsageError
+from ingressd.cli.run import SECTIONS, controller_options
+from ingressd.control.cpus import usable_cpus
+from ingressd.control.options import Options
+from ingressd.control.sockets import Port
+from ingressd.model import AccessLogFormat, Limits, Policy, Timeouts, WorkerSettings
+from ingressd.telemetry.exposition import Identity
+from ingressd.translate import Options as TranslateOptions
+
+
+def options(*arguments: str, **environment: str) -> Options:
+    return controller_options(flags.read("run", "", SECTIONS, arguments, environment), environment)
+
+
+def test_defaults_are_those_of_ingress_nginx() -> None:
+    assert options("--workers=2", POD_NAMESPACE="ingress", POD_NAME="ingressd-0") == Options(
+        http=Port("--http-port", 80),
+        admin=Port("--healthz-port", 10254),
+        settings=WorkerSettings(worker=0, workers=2),
+        translation=TranslateOptions(),
+        identity=Identity("ingress", "ingressd.dev/ingress-controller", "ingressd-0"),
+    )
+    assert (Timeouts(), Limits().connections, Policy()) == (
+        Timeouts(60, 60, 75, 60, 3600, 60),
+        16384,
+        Policy(5, 60, 60, 3),
+    )
+
+
+def test_auto_is_the_number_of_usable_cpus() -> None:
+    assert options().settings.workers == usable_cpus()
+
+
+FLAGS: list[tuple[str, str, Callable[[Options], object], object]] = [
+    ("http-port", "8080", lambda found: found.http.number, 8080),
+    ("healthz-port", "8081", lambda found: found.admin.number, 8081),
+    ("bind-address", "127.0.0.1,::1", lambda found: found.http.addresses, ("127.0.0.1", "::1")),
+    ("bind-address", "127.0.0.1", lambda found: found.admin.addresses, ("127.0.0.1",)),
+    ("ingress-class", "other", lambda found: found.translation.ingress_class, "other"),
+    ("controller-class", "k8s.io/x", lambda found: found.translation.controller_class, "k8s.io/x"),
+    ("controller-class", "k8s.io/x", lambda found: found.identity.controller_class, "k8s.io/x"),
+    ("watch-ingress-without-class", "true", lambda found: found.translation.watch_ingress_without_class, True),
+    ("default-backend-service", "a/b", lambda found: found.translation.default_backend_service, "a/b"),
+    ("workers", "7", lambda found: found.settings.workers, 7),
+    ("access-log-format", "json", lambda found: found.settings.access_log, AccessLogFormat.JSON),
+    ("trusted-proxies", "10.0.0.0/8", lambda found: found.settings.trusted_proxies, ("10.0.0.0/8",)),
+    ("log-level", "debug", lambda found: found.settings.log_level, "debug"),
+    ("nameserver", "192.0.2.53:5353", lambda found: found.nameservers, ("192.0.2.53:5353",)),
+    ("client-header-timeout", "1s", lambda found: found.settings.timeouts.client_header, 1),
+    ("client-body-timeout", "2s", lambda found: found.settings.timeouts.client_body, 2),
+    ("keep-alive", "3", lambda found: found.settings.timeouts.keep_alive, 3),
+    ("upstream-keepalive-timeout", "4s", lambda found: found.settings.timeouts.upstream_idle, 4),
+    ("upstream-keepalive-time", "2h", lambda found: found.settings.timeouts.upstream_age, 7200),
+    ("tunnel-idle-timeout", "5m", lambda found: found.settings.timeouts.tunnel_idle, 300),
+    ("upstream-keepalive-connections", "0", lambda found: found.settings.limits.upstream_idle, 0),
+    ("upstream-keepalive-requests", "9", lambda found: found.settings.limits.upstream_requests, 9),
+    ("max-worker-connections", "10", lambda found: found.settings.limits.connections, 10),
+    ("proxy-connect-timeout", "500ms", lambda found: found.translation.policy.connect_timeout, 0.5),
+    ("proxy-send-timeout", "6s", lambda found: found.translation.policy.send_timeout, 6),
+    ("proxy-read-timeout", "7s", lambda found: found.translation.policy.read_timeout, 7),
+    ("proxy-next-upstream-tries", "1", lambda found: found.translation.policy.tries, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "read", "expected"), FLAGS)
+def test_flag_and_variable(name: str, text: str, read: Callable[[Options], object], expected: object) -> None:
+    assert read(options("--workers=1")) != expected
+    assert read(options(f"--{name}={text}")) == expected
+    assert read(options(**{f"INGRESSD_{name.upper().replace('-', '_')}": text})) == expected
+
+
+def test_no_flag_is_left_untested() -> None:
+    known = {flag.name for section in SECTIONS.values() for flag in section}
+    assert known == {name for name, *_ in FLAGS} | {objects.MANIFESTS.name, "https-port"}
+
+
+def test_https_port_is_accepted_and_its_help_says_that_nothing_listens_there() -> None:
+    assert options("--https-port=8443", "--workers=1") == options("--workers=1")
+    (flag,) = [flag for flag in SECTIONS["listening"] if flag.name == "https-port"]
+    assert "not served yet" in flag.help
+    with pytest.raises(UsageError):
+        options("--https-port=x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nameserver=dns.example"], "--nameserver: 'dns.example' is no nameserver"),
+        (["--default-backend-service=front"], "--default-backend-service: 'front' does not name a Service"),
+        (["--default-backend-service=a/b/c"], "write namespace/name"),
+        (["--ingress-class="], "--ingress-class: the value is empty"),
+        (["--proxy-next-upstream-tries=0"], "--proxy-next-upstream-tries: '0' is not a whole number from 1"),
+    ],
+)
+def test_refused(arguments: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=r"^--") as caught:
+        options(*arguments)
+    assert said in str(caught.value)
