@@ -192,9 +192,6 @@ class Exchange:
             )
         else:
             added = untrusted_fields(head, downstream.client_fields, record.request_id)
-        if not head.host:
-            # HTTP/1.0 without Host; HTTP/1.1 demands one (RFC 9112 section 3.2), even an empty one.
-            added = b"Host:\r\n" + added
         self._request = head.forward(added)
         self._try(False)
 
@@ -555,6 +552,7 @@ class Exchange:
 
     def _cut(self) -> None:
         """Ends without a complete response: the client is told by the connection's abrupt end."""
+        self._persist = False
         self._finish()
         self._downstream.abort()
 

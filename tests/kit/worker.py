@@ -180,7 +180,7 @@ class Worker:
 
     async def reported(self, condition: Callable[[], bool], what: str) -> None:
         """Waits until a condition on `reports` (by `counter`, `gauge`, `requests`) holds; there is one a second."""
-        await self._until(condition, what)
+        await self._until(lambda: bool(self.reports) and condition(), what)
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         await eventually(lambda: condition() or self.process.poll() is not None, what, explain=self.stderr)
