@@ -34,4 +34,4 @@ for extension in extensions:
     # Set here because cythonize drops it.
     extension.optional = True
 
-setup(ext_modules=extensions)
+setup(ext_modules=extensions, options={"build_ext": {"parallel": True}})
