@@ -199,8 +199,8 @@ class Head:
         raise FramingError(detail)
 
     def _check_size(self, line: int, end: int) -> None:
-        """Refuses a line, or a head, that is too long when it reaches up to `end`."""
-        if end - line > MAX_FIELD:
+        """Refuses a line, or a head, that is too long when it reaches up to `end`, for the limit it meets first."""
+        if end - line > MAX_FIELD and line - self.start <= MAX_HEAD - MAX_FIELD:
             raise FramingError("field line too long", 431, "head_too_large")
         if end - self.start > MAX_HEAD:
             raise FramingError("head too large", 431, "head_too_large")

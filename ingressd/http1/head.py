@@ -339,7 +339,9 @@ class ResponseHead(Head):
         p = buffer
         valid = VALUE
         length = len(buffer)
-        if not buffer.startswith(b"HTTP/1.", start) and not b"HTTP/1.".startswith(buffer[start : start + 7]):
+        if not buffer.startswith(b"HTTP/1.", start):
+            if length - start < 7 and b"HTTP/1.".startswith(buffer[start:]):
+                return -1
             raise FramingError("malformed status line")
         i = start + 12
         if i + 1 >= length or (p[start + 7] | 1) != 49 or p[start + 8] != 32:
@@ -347,10 +349,10 @@ class ResponseHead(Head):
         status = 0
         for at in range(start + 9, i):
             if not 48 <= p[at] <= 57:
-                return self._refuse(buffer, start, start, "malformed status code")
+                return self._refuse(buffer, start, start, "malformed status line")
             status = status * 10 + (p[at] - 48)
         if status < 100:
-            return self._refuse(buffer, start, start, "malformed status code")
+            return self._refuse(buffer, start, start, "malformed status line")
         if p[i] == 32:
             i += 1
             while i < length and valid[p[i]]:

@@ -78,6 +78,8 @@ class Reading:
     """The stream ends inside a message."""
     final: bool
     """The last message ends the use of the connection for messages; what follows it is not looked at."""
+    until_close: bool
+    """The last message ended with the connection."""
 
     @property
     def accepted(self) -> bool:
@@ -127,16 +129,17 @@ class Reader:
 
     def finish(self) -> Reading:
         """The connection was closed."""
-        unfinished = False
+        unfinished = until_close = False
         if self._refusal is None:
-            if self._body is not None and self._body.framing == UNTIL_CLOSE:
+            until_close = self._body is not None and self._body.framing == UNTIL_CLOSE
+            if until_close:
                 self._complete()
                 self._final = True
             rest = b"" if self._final else self._buffer[self._position :]
             if self._kind is Kind.REQUEST:
                 rest = rest.lstrip(b"\r\n")
             unfinished = bool(rest) or self._body is not None
-        return Reading(tuple(self._messages), self._refusal, unfinished, self._final)
+        return Reading(tuple(self._messages), self._refusal, unfinished, self._final, until_close)
 
     def _read_head(self) -> bool:
         if self._head is None:
@@ -212,19 +215,13 @@ def read_every_way(
         assert read_pieces((data[:cut], data[cut:]), kind, trusted) == reading, cut
     following = NEXT_REQUEST if kind is Kind.REQUEST else NEXT_RESPONSE
     longer = read(data + following, kind, trusted)
-    if reading.refusal is not None or (reading.final and not _until_close(reading)):
+    if reading.refusal is not None or (reading.final and not reading.until_close):
         assert longer == reading
     elif reading.accepted and not reading.final:
         assert longer.messages[:-1] == reading.messages
         assert longer.messages[-1].end == len(data) + len(following)
         assert longer.accepted
     return reading
-
-
-def _until_close(reading: Reading) -> bool:
-    """Whether what follows would have been part of the last message."""
-    head = reading.messages[-1].head
-    return "status" in head and not head["chunked"] and head["content_length"] == -1
 
 
 def request_bytes(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None = b"a.example") -> bytes:
