@@ -17,6 +17,10 @@ from ingressd.translate.annotation_keys import (
     REMARKS,
 )
 
+CANARY = f"{PREFIX}canary"
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+"""What Go's strconv.ParseBool, and so ingress-nginx, takes for true."""
+
 UNSUPPORTED = "UnsupportedAnnotation"
 UNKNOWN = "UnknownAnnotation"
 MISPLACED = "MisplacedAnnotation"
@@ -25,6 +29,11 @@ _KNOWN = KEYS | ALIASES.keys()
 _WORDS = Words(_KNOWN)
 _KEYS_REMEMBERED = 1 << 16
 _MOST_KEYS = 100
+
+
+def is_canary(annotations: Mapping[str, str]) -> bool:
+    """Whether an Ingress only lends a part of another's traffic to another Service."""
+    return annotations.get(CANARY, "") in _TRUE
 
 
 def annotation_faults(annotations: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

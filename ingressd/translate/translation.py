@@ -7,7 +7,7 @@ import msgspec
 from ingressd.model import ObjectRef, Problem, Route, Severity, Snapshot
 from ingressd.resources import Ingress, Store
 from ingressd.resources.finding import listing, shown
-from ingressd.translate.annotations import annotation_faults
+from ingressd.translate.annotations import CANARY, annotation_faults, is_canary
 from ingressd.translate.backends import Backends
 from ingressd.translate.classes import CLASS_ANNOTATION, Classes
 from ingressd.translate.hosts import DEFAULT_PATH, Hosts
@@ -41,7 +41,10 @@ def translate(store: Store, options: Options) -> Translation:
     backends = Backends(store, problems)
     for ingress in ours:
         problems += _remarks(ingress)
-        hosts.add(ingress)
+        if is_canary(ingress.metadata.annotations):
+            problems.append(_no_canary(ingress.ref))
+        else:
+            hosts.add(ingress)
     snapshot = Snapshot(
         virtual_hosts=hosts.virtual_hosts(backends, options.policy),
         default=_default(options, backends, problems),
@@ -67,6 +70,12 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
         problems.append(Problem(source, "InvalidValue", message))
         return Route(DEFAULT_PATH, source, None, policy=options.policy)
     return Route(DEFAULT_PATH, source, backends.resolve_first_port(source), policy=options.policy)
+
+
+def _no_canary(ref: ObjectRef) -> Problem:
+    """A canary stands beside a main Ingress and never serves alone: taken for an ordinary one it could win all traffic."""
+    message = "canaries are not supported yet: this Ingress gets no request, the main one gets them all"
+    return Problem(ref, "CanaryNotServed", message, f"metadata.annotations[{CANARY}]")
 
 
 def _remarks(ingress: Ingress) -> Iterator[Problem]:
