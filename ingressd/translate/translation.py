@@ -73,7 +73,7 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
 
 
 def _no_canary(ref: ObjectRef) -> Problem:
-    """A canary stands beside a main Ingress and never serves alone: taken for an ordinary one it could win all traffic."""
+    """A canary never serves alone: taken for an ordinary Ingress, it could win all the traffic of the main one."""
     message = "canaries are not supported yet: this Ingress gets no request, the main one gets them all"
     return Problem(ref, "CanaryNotServed", message, f"metadata.annotations[{CANARY}]")
 
