@@ -55,7 +55,45 @@ def _of_gunicorn(row: dict[str, Any]) -> Case:
     messages: tuple[tuple[bytes, bytes], ...] = ()
     if row["expect"] == "accept":
         details = row["detail"] if isinstance(row["detail"], list) else [row["detail"]]
-        messages = tuple((_start(message.head), message.body) for message in reading.messages)
+        messages = tuple(
+            (f"{detail['method']} {detail['uri']['raw']}".encode("latin-1"), detail["body"].encode("latin-1"))
+            for detail in details
+        )
+    outcome = "incomplete" if row["detail"] in ("NoMoreData", "ChunkMissingTerminator") else row["expect"]
+    return Case(row["id"], Kind.REQUEST, base64.b64decode(row["raw_b64"]), Verdict(outcome, messages))
+
+
+def _of_llhttp(row: dict[str, Any]) -> Case:
+    messages: list[tuple[bytes, bytes]] = []
+    method = url = body = ""
+    for line in row["log"].splitlines():
+        if line.endswith("message begin"):
+            method = url = body = ""
+        elif found := _SPAN.search(line):
+            text = {"cr": "\r", "lf": "\n"}.get(found[2]) or found[3]
+            if found[1] == "method":
+                method += text
+            elif found[1] == "url":
+                url += text
+            else:
+                body += text
+        elif found := _STATUS.search(line):
+            method = found[1]
+        elif line.endswith("message complete"):
+            messages.append((f"{method} {url}".rstrip().encode("latin-1"), body.encode("latin-1")))
+    kind = Kind.REQUEST if row["mode"].startswith("request") else Kind.RESPONSE
+    if kind is Kind.RESPONSE and row["meta"].get("skipBody"):
+        kind = Kind.RESPONSE_TO_HEAD
+    outcome = row["expect"]
+    if row["error"] and row["error"][1].startswith("Data after"):
+        # What follows the last message of a connection: neither of us reads it.
+        outcome = "accept"
+    return Case(row["id"], kind, base64.b64decode(row["raw_b64"]), Verdict(outcome, tuple(messages)))
+
+
+def verdict_of(reading: Reading) -> Verdict:
+    """Ours, in their terms."""
+    messages = tuple((_start(message.head), message.body) for message in reading.messages)
     if reading.refusal is not None:
         return Verdict("reject", messages)
     if reading.until_close:
