@@ -44,7 +44,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 class Route(msgspec.Struct, frozen=True):
     """Where requests whose path matches go. `source` is the Ingress it comes from, and `field` the place in it.
-    `cluster` is None where the backend names nothing that could ever serve (answered 503, never another route)."""
+    `cluster` is None where the backend is no Service at all (answered 503, never another route)."""
 
     path: PathMatch
     source: ObjectRef

@@ -20,6 +20,7 @@ cdef class Series:
 
 cdef class RouteSeries:
     cdef readonly Decision decision
+    cdef readonly bint counted
     cdef public dict series
 
 

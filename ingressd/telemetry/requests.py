@@ -47,10 +47,12 @@ class Series:
 class RouteSeries:
     """All series of one route; kept on its Decision."""
 
-    __slots__ = ("decision", "series")
+    __slots__ = ("counted", "decision", "series")
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
+        self.counted = decision.route.source.kind == "Ingress"
+        """Not so the controller's default backend: its Service may be named like some Ingress."""
         self.series: dict[tuple[bytes, int], Series] = {}
 
 
@@ -72,6 +74,8 @@ class RequestMetrics:
         if not isinstance(route_series, RouteSeries):
             route_series = RouteSeries(decision)
             decision.attachment = route_series
+        if not route_series.counted:
+            return
         if not route_series.series:
             self._touched.append(route_series)
         series = route_series.series.get((head.method, record.status))

@@ -26,9 +26,9 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a backend. Without cluster its route answers 503."""
+    """What became of a backend. A cluster without endpoints answers 503."""
 
-    cluster: Cluster | None
+    cluster: Cluster
     fault: Fault | None = None
 
 
@@ -45,7 +45,7 @@ class Backends:
     def clusters(self) -> tuple[Cluster, ...]:
         """All that were resolved, sorted by key."""
         found = (outcome.cluster for outcome in self._outcomes.values())
-        return tuple(sorted(filter(None, found), key=lambda cluster: cluster.key))
+        return tuple(sorted(found, key=lambda cluster: cluster.key))
 
     def resolve(self, source: ObjectRef, backend: IngressBackend, field: str) -> ClusterKey | None:
         """The cluster behind a backend, None if nothing can ever serve it. `field` is the backend's place in `source`;
@@ -64,7 +64,7 @@ class Backends:
             fault = outcome.fault
             place = ".".join(filter(None, (field, fault.field)))
             self._problems.append(Problem(source, fault.reason, fault.message, place, fault.severity))
-        return key if outcome.cluster is not None else None
+        return key
 
     def resolve_first_port(self, source: ObjectRef) -> ClusterKey | None:
         """The cluster of the first port of a Service that the controller's flags name."""
@@ -83,22 +83,22 @@ class Backends:
         if outcome.fault is not None:
             fault = outcome.fault
             self._problems.append(Problem(source, fault.reason, fault.message, "", fault.severity))
-        return key if outcome.cluster is not None else None
+        return key
 
     def _outcome(self, key: ClusterKey, wanted: ServiceBackendPort) -> Outcome:
         service = self._store.service(key.namespace, key.service)
         if service is None:
             message = f"there is no Service {shown(key.service)} in namespace {shown(key.namespace)}"
-            return Outcome(None, Fault(SERVICE_NOT_FOUND, message, "service.name"))
+            return Outcome(Cluster(key), Fault(SERVICE_NOT_FOUND, message, "service.name"))
         external = service.spec.type == ServiceType.EXTERNAL_NAME
         port = _find_port(service, wanted)
         if port is None and external and not service.spec.ports and wanted.number is not None:
             port = ServicePort(port=wanted.number)
         if port is None:
-            return Outcome(None, _port_not_found(service, wanted))
+            return Outcome(Cluster(key), _port_not_found(service, wanted))
         if port.protocol != "TCP":
             message = f"port {key.port} of Service {key.service} is {port.protocol}: HTTP needs a TCP port"
-            return Outcome(None, Fault("ProtocolNotTCP", message, "service.port"))
+            return Outcome(Cluster(key), Fault("ProtocolNotTCP", message, "service.port"))
         if external:
             return _external(key, service, port)
         found = find_endpoints(self._store, service, port)
@@ -134,13 +134,13 @@ def _external(key: ClusterKey, service: Service, port: ServicePort) -> Outcome:
     number = port.numeric_target
     if number is None or port_fault(number):
         message = f"Service {key.service} is an ExternalName and has no pods: its targetPort must be a number"
-        return Outcome(None, Fault(PORT_NOT_FOUND, message, "service.port"))
+        return Outcome(Cluster(key), Fault(PORT_NOT_FOUND, message, "service.port"))
     if is_loopback(name):
         message = f"Service {key.service} has the externalName {shown(name)}: it must not name this host itself"
-        return Outcome(None, Fault("ExternalNameRefused", message, "service.name"))
+        return Outcome(Cluster(key), Fault("ExternalNameRefused", message, "service.name"))
     if address := canonical(name):
         return Outcome(Cluster(key, (Endpoint(address, number),)))
     if ":" in name or re.fullmatch(r"[0-9.]+", name):
         message = f"Service {key.service} has the externalName {shown(name)}: no endpoint can have this address"
-        return Outcome(None, Fault("ExternalNameRefused", message, "service.name"))
+        return Outcome(Cluster(key), Fault("ExternalNameRefused", message, "service.name"))
     return Outcome(Cluster(key, dns_name=name, dns_port=number))

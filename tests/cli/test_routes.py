@@ -83,7 +83,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
     assert table(lines) == [
         ["HOST", "PATH", "TYPE", "SERVICE", "PORT", "ENDPOINTS", "POLICY", "SOURCE"],
         ["shop.example", "/far", "Exact", "shop/far", "443", "far.example:443 (DNS)", "-", "Ingress shop/web"],
-        ["shop.example", "/gone", "Prefix", "-", "-", "none", "-", "Ingress shop/web"],
+        ["shop.example", "/gone", "Prefix", "shop/gone", "80", "none", "-", "Ingress shop/web"],
         ["shop.example", "/", "Prefix", "shop/front", "http", some, "-", "Ingress shop/web"],
         ["shop.example", "*", "default", "shop/front", "http", some, "-", "Ingress shop/web"],
     ]
@@ -136,7 +136,7 @@ def test_json(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
         "field": "spec.rules[0].http.paths[0].backend",
     }
     assert (far["dns_name"], far["endpoints"]) == ("far.example", [])
-    assert (gone["namespace"], gone["service"], gone["port"], gone["endpoints"]) == (None, None, None, [])
+    assert (gone["namespace"], gone["service"], gone["port"], gone["endpoints"]) == ("shop", "gone", "80", [])
     assert [problem["reason"] for problem in found["problems"]] == ["ServiceNotFound", "UnknownAnnotation"]
     assert found["problems"][0].keys() == {"object", "reason", "message", "field", "severity", "file", "line"}
     assert found["passed_over"] == [{"kind": "Ingress", "namespace": "shop", "name": "theirs"}]
