@@ -37,6 +37,7 @@ class Upstream:
         "_context",
         "_eof",
         "_head",
+        "_held",
         "_socket",
         "_unsent",
         "_write_paused",
@@ -69,6 +70,7 @@ class Upstream:
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         self._eof = False
+        self._held = False
         self._write_paused = False
         self._unsent = 0
 
@@ -95,11 +97,13 @@ class Upstream:
     def hold(self) -> None:
         """Stops reading: the client does not keep up."""
         if not self.closed and self.transport is not None:
+            self._held = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Reads again. The time it could not is not held against the endpoint."""
         if not self.closed and self.transport is not None:
+            self._held = False
             self.transport.resume_reading()
             if self.exchange is not None and self.deadline:
                 self.deadline = self._context.now + self.exchange.read_time()
@@ -113,6 +117,9 @@ class Upstream:
         if self.closed or self._eof or self._write_paused or context.draining:
             self.close()
             return
+        if self._held:
+            # The last bytes of the response were more than the client took at once.
+            self.resume()
         for surplus in context.pool.give(self, context.now):
             surplus.close()
 
@@ -222,6 +229,10 @@ class Upstream:
                 self._unsent = unsent
                 self.deadline = now + exchange.send_time()
         if self.deadline == 0 or now < self.deadline:
+            return
+        if self._held and exchange is not None and not self._write_paused:
+            # The time that runs is the client's.
+            self.deadline = now + exchange.read_time()
             return
         self.deadline = 0.0
         if exchange is None:

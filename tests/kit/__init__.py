@@ -13,7 +13,7 @@ of nothing.
 
 from tests.kit.client import Client, get, request
 from tests.kit.model import HOST, cluster, route, serving, virtual_host
-from tests.kit.stream import DEADLINE, Closed, Message, Stream, eventually
+from tests.kit.stream import DEADLINE, Closed, Message, Stream, eventually, pause
 from tests.kit.upstream import Request, Script, Upstream, always, chunked, each, ok, refused_port
 from tests.kit.worker import Worker
 
@@ -35,6 +35,7 @@ __all__ = [
     "eventually",
     "get",
     "ok",
+    "pause",
     "refused_port",
     "request",
     "route",

@@ -45,6 +45,11 @@ async def eventually(
     return value
 
 
+async def pause(seconds: float) -> None:
+    """Lets time pass, where a peer that takes its time is what is tested; never to wait for what should have happened."""
+    await asyncio.sleep(seconds)
+
+
 @dataclass
 class Message:
     """A request or a response as it came over the wire. `line` is its first line without CRLF, `fields` are whole field
