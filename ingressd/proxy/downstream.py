@@ -137,7 +137,11 @@ class Downstream:
             self._exchange.client_full()
 
     def resume_writing(self) -> None:
+        self._context.look()
         self._write_paused = False
+        if self._deadline:
+            # What was awaited of the client it may do only now.
+            self._deadline = self._context.now + self._context.settings.timeouts.client_body
         if self._exchange is not None:
             self._exchange.client_drained()
         elif self._buffer and not self._closing:
@@ -176,7 +180,7 @@ class Downstream:
                 self._write_deadline = now + self._context.settings.timeouts.client_body
             elif now >= self._write_deadline:
                 self._give_up()
-                return
+            return
         if self._deadline == 0 or now < self._deadline:
             return
         self._deadline = 0.0
@@ -275,8 +279,9 @@ class Downstream:
         record.status = error.status
         record.request_id = context.request_id()
         accept = self._head.accept if self._head is not None else b""
+        head_only = self._head is not None and self._head.method == b"HEAD"
         data, length = render(
-            error.status, error.reason, error.detail, record.request_id, accept, b"Connection: close\r\n", False
+            error.status, error.reason, error.detail, record.request_id, accept, b"Connection: close\r\n", head_only
         )
         record.bytes_sent = len(data)
         record.body_bytes_sent = length

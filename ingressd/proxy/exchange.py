@@ -145,7 +145,7 @@ class Exchange:
                     self._replay = None
             if upstream is not None:
                 upstream.write(encoded)
-        if body.done and upstream is not None and not self._responded:
+        if body.done and upstream is not None:
             upstream.deadline = self._context.now + self.read_time()
         return end
 
@@ -403,7 +403,7 @@ class Exchange:
 
     def upstream_drained(self) -> None:
         """It does again."""
-        if self.request_done and not self.tunnel and self._upstream is not None and not self._responded:
+        if self._upstream is not None and self.request_done:
             self._upstream.deadline = self._context.now + self.read_time()
         self._downstream.resume()
 

@@ -46,7 +46,7 @@ async def eventually(
 
 
 async def pause(seconds: float) -> None:
-    """Lets time pass, where a peer that takes its time is what is tested; never to wait for what should have happened."""
+    """Lets time pass, where a slow peer is what is tested; never to wait for what should have happened."""
     await asyncio.sleep(seconds)
 
 
