@@ -288,6 +288,8 @@ class Trailers(Head):
         return self._scan_fields(buffer)
 
     def _on_field(self, code: int, value: bytes) -> bool:
+        if code == _CONTENT_LENGTH or code == _TRANSFER_ENCODING or code == _HOST:
+            raise FramingError("trailer that says where a message ends or goes")
         return _HOP < code < _REQUEST_ID
 
 

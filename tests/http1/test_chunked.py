@@ -80,6 +80,10 @@ REFUSED = {
     "trailer with a bare CR": b"0\r\nX-A: 1\r2\r\n\r\n",
     "trailer with a bare LF": b"0\r\nX-A: 1\nX-B: 2\r\n\r\n",
     "trailer with a NUL": b"0\r\nX-A: \0\r\n\r\n",
+    # RFC 9110 section 6.5.1: what framing and routing rest on
+    "Content-Length as a trailer": b"0\r\nContent-Length: 5\r\n\r\n",
+    "Transfer-Encoding as a trailer": b"0\r\nX-A: 1\r\ntransfer-ENCODING: chunked\r\n\r\n",
+    "Host as a trailer": b"0\r\nhost: evil.example\r\nX-A: 1\r\n\r\n",
     "next request where the trailer section should end": b"0\r\nGET / HTTP/1.1\r\n\r\n",
 }
 
@@ -114,9 +118,6 @@ def test_accepted(body: bytes, content: bytes) -> None:
 TRAILERS = {
     # RFC 9110 section 6.5.1
     "kept": (b"X-A: 1\r\ngrpc-status:0\r\nX-B:\r\n", b"X-A: 1\r\ngrpc-status:0\r\nX-B:\r\n"),
-    "framing": (b"Content-Length: 5\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n", b"X-A: 1\r\n"),
-    "framing in other case": (b"content-LENGTH: nonsense\r\nX-A: 1\r\nTRANSFER-ENCODING: x\r\n", b"X-A: 1\r\n"),
-    "routing": (b"Host: evil.example\r\nX-A: 1\r\nHost: a b\r\n", b"X-A: 1\r\n"),
     "one connection": (b"Connection: close\r\nKeep-Alive: 1\r\nUpgrade: h2c\r\nTE: x\r\nX-A: 1\r\n", b"X-A: 1\r\n"),
     "what Connection would name": (b"Connection: x-a\r\nX-A: 1\r\n", b"X-A: 1\r\n"),
     "forwarded": (
