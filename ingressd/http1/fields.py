@@ -288,7 +288,7 @@ class Trailers(Head):
         return self._scan_fields(buffer)
 
     def _on_field(self, code: int, value: bytes) -> bool:
-        if code == _CONTENT_LENGTH or code == _TRANSFER_ENCODING or code == _HOST:
+        if code in (_CONTENT_LENGTH, _TRANSFER_ENCODING, _HOST):
             raise FramingError("trailer that says where a message ends or goes")
         return _HOP < code < _REQUEST_ID
 
