@@ -186,9 +186,10 @@ def _free_port() -> int:
 def _flags(command: str) -> dict[str, str]:
     """The flags that the command itself says it has, and how it shows their defaults."""
     printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setenv("COLUMNS", "200")
-        main([command, "--help"])
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
     flags = {}
     for flag, text in re.findall(r"^  (--[a-z-]+)(.*\n(?: {8,}.*\n)*)", printed.getvalue(), re.MULTILINE):
         default = re.search(r"\(default: (.*)\)$", " ".join(text.split()))
