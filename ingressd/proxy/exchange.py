@@ -379,10 +379,12 @@ class Exchange:
             return
         self._close_attempt()
         if self._responded:
+            if self._response:
+                # Nothing of it has gone to the client yet.
+                self.respond(reason, detail)
+                return
             # The client must not take what it has for the whole.
             self._record.reason = reason
-            if self._response:
-                self._downstream.write(self._response)
             self._cut()
             return
         if reason == "upstream_closed" and self._may_repeat(nothing_sent) and self._try(True):
@@ -553,8 +555,9 @@ class Exchange:
     def _cut(self) -> None:
         """Ends without a complete response: the client is told by the connection's abrupt end."""
         self._persist = False
+        # In HTTP/1.0 an orderly end may pass for the end of the body.
+        self._downstream.abort(reset=self._head.minor == 0)
         self._finish()
-        self._downstream.abort()
 
     def _finish(self) -> None:
         self._over = True

@@ -1,0 +1,30 @@
+"""A proxy that the tests of one module share, for those that look at one exchange each."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from tests.kit import Upstream, Worker, always, ok, serving
+
+
+@dataclass
+class Proxy:
+    """A worker that serves all of a.example from one upstream, which answers 200 with `ok`."""
+
+    upstream: Upstream
+    worker: Worker
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_proxy() -> AsyncIterator[Proxy]:
+    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker:
+        yield Proxy(upstream, worker)
+
+
+@pytest.fixture
+def proxy(module_proxy: Proxy) -> Proxy:
+    """The module's proxy, with no memory of requests before. Needs `pytest.mark.asyncio(loop_scope="module")`."""
+    module_proxy.upstream.requests.clear()
+    return module_proxy
