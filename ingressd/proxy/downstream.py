@@ -8,12 +8,11 @@ what still arrives is thrown away.
 """
 
 import asyncio
-import socket
-import struct
 from typing import cast
 
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead
+from ingressd.proxy.closing import reset
 from ingressd.proxy.context import Context
 from ingressd.proxy.exchange import Exchange
 from ingressd.proxy.forwarded import client_fields
@@ -36,10 +35,6 @@ LINGER = 5.0
 
 LINGER_TOTAL = 30.0
 """Seconds after which its connection is closed at any rate; nginx: 30."""
-
-
-RESET = struct.pack("ii", 1, 0)
-"""struct linger: close() sends a reset (socket(7))."""
 
 
 class Downstream:
@@ -352,14 +347,19 @@ class Downstream:
         if not self._closing and self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def abort(self, reset: bool = False) -> None:
-        """Closes at once, so that the client sees that something is missing; with a `reset`, at any rate."""
+    def abort(self) -> None:
+        """Closes at once."""
         self._closing = True
         self._deadline = 0.0
         if self.transport is not None:
-            if reset and not self.transport.is_closing():
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self.transport.abort()
+
+    def cut(self) -> None:
+        """Closes at once, so that the client sees that something is missing."""
+        self._closing = True
+        self._deadline = 0.0
+        if self.transport is not None:
+            reset(self.transport)
 
     def drain(self) -> None:
         """Closes as soon as nothing is under way."""

@@ -34,6 +34,7 @@ from ingressd.proxy.responses import (
     NO_ROUTE,
     STATUS,
     TUNNEL_TIMEOUT,
+    UPSTREAM_CLOSED,
     render,
 )
 from ingressd.proxy.upstream import Upstream, open_upstream
@@ -271,9 +272,11 @@ class Exchange:
 
     def interim(self, head: ResponseHead) -> None:
         """A 1xx response (RFC 9110 section 15.2). HTTP/1.0 has none."""
-        if not self._over and self._head.minor > 0:
-            # A byte of a response: no other attempt after it.
-            self._replay = None
+        if self._over:
+            return
+        # A byte of a response: no other attempt after it.
+        self._replay = None
+        if self._head.minor > 0:
             data = head.forward(b"")
             self._record.bytes_sent += len(data)
             self._downstream.write(data)
@@ -374,8 +377,12 @@ class Exchange:
         self._upstream = None
         upstream.abort()
         if self.tunnel:
-            self._record.reason = TUNNEL_TIMEOUT if reason != "upstream_closed" else ""
-            self._finish()
+            if reason == UPSTREAM_CLOSED:
+                self._close_attempt()
+                self._cut()
+            else:
+                self._record.reason = TUNNEL_TIMEOUT
+                self._finish()
             return
         self._close_attempt()
         if self._responded:
@@ -387,7 +394,7 @@ class Exchange:
             self._record.reason = reason
             self._cut()
             return
-        if reason == "upstream_closed" and self._may_repeat(nothing_sent) and self._try(True):
+        if reason == UPSTREAM_CLOSED and not upstream.responding and self._may_repeat(nothing_sent) and self._try(True):
             self._context.counters.retries += 1
             return
         self.respond(reason, detail)
@@ -431,6 +438,9 @@ class Exchange:
             if not self._responded:
                 record.status = STATUS[CLIENT_CLOSED]
         self._close_attempt()
+        upstream = self._upstream
+        if self.tunnel and upstream is not None:
+            upstream.cut()
         self._drop_upstream()
         self._cut()
 
@@ -555,8 +565,7 @@ class Exchange:
     def _cut(self) -> None:
         """Ends without a complete response: the client is told by the connection's abrupt end."""
         self._persist = False
-        # In HTTP/1.0 an orderly end may pass for the end of the body.
-        self._downstream.abort(reset=self._head.minor == 0)
+        self._downstream.cut()
         self._finish()
 
     def _finish(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import ResponseHead
+from ingressd.proxy.closing import reset
 from ingressd.proxy.context import Context
 from ingressd.proxy.registry import EndpointState
 from ingressd.proxy.responses import UPSTREAM_CLOSED, UPSTREAM_FRAMING, UPSTREAM_SEND_TIMEOUT, UPSTREAM_TIMEOUT
@@ -138,6 +139,13 @@ class Upstream:
             self.closed = True
             self.transport.abort()
 
+    def cut(self) -> None:
+        """Closes at once, so that the endpoint sees that something is missing."""
+        self.exchange = None
+        if self.transport is not None:
+            self.closed = True
+            reset(self.transport)
+
     def stale(self) -> bool:
         """Whether the peer has closed, or sent what nobody asked for, as the kernel knows it now."""
         if self.closed or self._eof:
@@ -149,6 +157,11 @@ class Upstream:
         except OSError:
             return True
         return True
+
+    @property
+    def responding(self) -> bool:
+        """Whether bytes of a response to the present exchange have come."""
+        return self._head is not None
 
     @property
     def nothing_sent(self) -> bool:
