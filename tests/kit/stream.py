@@ -139,11 +139,14 @@ class Stream:
         except TimeoutError:
             raise AssertionError(f"the peer did not take {len(data)} bytes within {within:g} s") from None
 
-    async def fill(self, data: bytes, quiet: float = 0.3) -> int:
+    async def fill(self, data: bytes, quiet: float = 0.3, limit: int = 256 << 20) -> int:
         """Sends `data` over and over until the peer has taken nothing for `quiet` seconds. Returns how many bytes it
-        took; what follows is then stuck behind them, perhaps in the middle of `data`."""
+        took; what follows is then stuck behind them, perhaps in the middle of `data`. Raises AssertionError when it
+        takes more than `limit`."""
         sent = 0
         while True:
+            if sent > limit:
+                raise AssertionError(f"the peer took {sent} bytes and still takes more")
             writable = asyncio.Event()
             try:
                 sent += self.socket.send(data[sent % len(data) :])
