@@ -241,7 +241,7 @@ class Exchange:
 
     def _connect_failed(self, endpoint: EndpointState, reason: str) -> None:
         """Nothing was sent, so any method may go to another endpoint; but not to the one that just failed."""
-        self._close_attempt()
+        self._fail_attempt(reason)
         if self._tried is None:
             self._tried = []
         self._tried.append(endpoint)
@@ -376,15 +376,14 @@ class Exchange:
             return
         self._upstream = None
         upstream.abort()
+        self._fail_attempt(reason)
         if self.tunnel:
             if reason == UPSTREAM_CLOSED:
-                self._close_attempt()
                 self._cut()
             else:
                 self._record.reason = TUNNEL_TIMEOUT
                 self._finish()
             return
-        self._close_attempt()
         if self._responded:
             if self._response:
                 # Nothing of it has gone to the client yet.
@@ -516,6 +515,7 @@ class Exchange:
 
     def respond(self, reason: str, detail: str = "") -> None:
         """Answers in place of an upstream. The cause decides the status; see `responses`."""
+        self._close_attempt()
         self._drop_upstream()
         record = self._record
         head = self._head
@@ -561,6 +561,12 @@ class Exchange:
         attempt = self._attempt
         if attempt is not None and attempt.response_time < 0:
             attempt.response_time = self._context.moment - self._attempt_started
+
+    def _fail_attempt(self, reason: str) -> None:
+        """Without a response, an attempt counts with the status that its failure leads to, as in nginx."""
+        self._close_attempt()
+        if self._attempt is not None and not self._attempt.status:
+            self._attempt.status = STATUS[reason]
 
     def _cut(self) -> None:
         """Ends without a complete response: the client is told by the connection's abrupt end."""

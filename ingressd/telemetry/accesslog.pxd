@@ -12,8 +12,7 @@ cdef list _MILLISECONDS
 cdef bytes _number(long long value)
 @cython.locals(milliseconds="long long")
 cdef bytes _seconds(double value)
-@cython.locals(status=int)
-cdef bytes _status(Attempt attempt, Record record)
+cdef bytes _status(Attempt attempt)
 
 
 cdef class AccessLog:
@@ -24,6 +23,6 @@ cdef class AccessLog:
     cpdef bytes line(self, Record record, double duration)
     @cython.locals(
         head=RequestHead, decision=Decision, attempt=Attempt, upstream_name=bytes, user=bytes, request=bytes,
-        referer=bytes, agent=bytes, address=bytes, length=bytes, time=bytes, status=bytes,
+        referer=bytes, agent=bytes, request_id=bytes, address=bytes, length=bytes, time=bytes, status=bytes,
     )
     cdef bytes _as_text(self, Record record, double duration)

@@ -68,12 +68,8 @@ def _seconds(value: float) -> bytes:
     return _MILLISECONDS[milliseconds] if milliseconds < 1000 else b"%.3f" % value
 
 
-def _status(attempt: Attempt, record: Record) -> bytes:
-    """An attempt without a response is logged with the status it would have led to, as nginx does."""
-    status = attempt.status
-    if not status:
-        status = 504 if record.status == 504 else 502
-    return _number(status)
+def _status(attempt: Attempt) -> bytes:
+    return _number(attempt.status) if attempt.status else b"-"
 
 
 class AccessLog:
@@ -101,9 +97,13 @@ class AccessLog:
         decision = record.decision
         if decision is not None:
             upstream_name = decision.name
+        request_id = record.request_id if record.request_id else b"-"
         if head is None:
             user = request = referer = agent = b"-"
         else:
+            if head.trusted:
+                # A trusted proxy may pass on what a client made up.
+                request_id = escape(request_id)
             user = b"-"
             if head.authorization:
                 user = escape(remote_user(head.authorization))
@@ -115,14 +115,14 @@ class AccessLog:
             address = attempt.address
             length = _number(attempt.response_length)
             time = _seconds(attempt.response_time)
-            status = _status(attempt, record)
+            status = _status(attempt)
         elif not record.attempts:
             address = length = time = status = b"-"
         else:
             address = b", ".join([a.address for a in record.attempts])
             length = b", ".join([b"%d" % a.response_length for a in record.attempts])
             time = b", ".join([_seconds(a.response_time) for a in record.attempts])
-            status = b", ".join([_status(a, record) for a in record.attempts])
+            status = b", ".join([_status(a) for a in record.attempts])
         return b"".join(
             [
                 record.remote_address,
@@ -155,7 +155,7 @@ class AccessLog:
                 b" ",
                 status,
                 b" ",
-                record.request_id if record.request_id else b"-",
+                request_id,
                 b"\n",
             ]
         )
@@ -181,7 +181,7 @@ class AccessLog:
             "upstream_addr": ", ".join(attempt.address.decode() for attempt in attempts),
             "upstream_response_length": ", ".join(str(attempt.response_length) for attempt in attempts),
             "upstream_response_time": ", ".join(_seconds(attempt.response_time).decode() for attempt in attempts),
-            "upstream_status": ", ".join(_status(attempt, record).decode() for attempt in attempts),
+            "upstream_status": ", ".join(_status(attempt).decode() for attempt in attempts),
             "req_id": _text(record.request_id),
             "host": _text(head.host) if head is not None else "",
             "namespace": source.namespace if source is not None else "",

@@ -22,7 +22,7 @@ class Attempt:
         self.response_length = 0
         """Bytes of body."""
         self.status = 0
-        """Of the response; 0 for none, then logged as 502 or 504 like nginx does."""
+        """Of the response, or 502 or 504 for a failure, as in nginx; 0 for neither: the client had left."""
 
 
 class Record:

@@ -14,7 +14,7 @@ of nothing.
 from tests.kit.client import Client, get, request
 from tests.kit.model import HOST, cluster, route, serving, virtual_host
 from tests.kit.stream import DEADLINE, Closed, Message, Stream, eventually, pause
-from tests.kit.upstream import Request, Script, Upstream, always, chunked, each, ok, refused_port
+from tests.kit.upstream import Request, Script, Upstream, always, chunked, deaf_port, each, ok, refused_port
 from tests.kit.worker import Worker
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "always",
     "chunked",
     "cluster",
+    "deaf_port",
     "each",
     "eventually",
     "get",

@@ -15,7 +15,7 @@ upstream's block is left.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -81,7 +81,7 @@ class Upstream:
         """`receive_buffer` in bytes is for accepted connections; the kernel doubles it."""
         self.connections: list[Connection] = []
         self.requests: list[Message] = []
-        self._script = script
+        self.script = script
         self._errors: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -142,13 +142,27 @@ class Upstream:
 
     async def _run(self, connection: Connection) -> None:
         try:
-            await self._script(connection)
+            await self.script(connection)
         except ConnectionError:
             pass
         except Exception as error:
             self._errors.append(error)
         finally:
             connection.close()
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[Endpoint]:
+    """An endpoint on loopback on which connecting gets no answer: its queue of connections to accept is full."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(listening.getsockname())
+        yield Endpoint("127.0.0.1", listening.getsockname()[1])
 
 
 def refused_port() -> Endpoint:
