@@ -61,7 +61,7 @@ clean: ## Remove .venv and everything built
 
 $(INSTALLED): pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-	    "ingressd needs Python 3.11 or newer and $(PYTHON) is older: make PYTHON=python3.12" >&2; exit 1; }
+	    "ingressd needs Python 3.11 or newer, which $(PYTHON) is not: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into $(VENV) and compiling: a minute or two, this once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
