@@ -1,0 +1,29 @@
+"""Runs kubectl, which has kustomize built in."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.cluster.assets import Assets, find
+
+SECONDS = 60
+
+
+class KubectlError(Exception):
+    """kubectl failed. The text is the command and what it wrote to standard error."""
+
+
+def kubectl(
+    *arguments: str | Path, kubeconfig: Path | None = None, stdin: str | None = None, assets: Assets | None = None
+) -> str:
+    """What kubectl writes to standard output. `kubectl("kustomize", folder)` or `kubectl("apply", "-f", "-",
+    "--dry-run=server", kubeconfig=path, stdin=text)`. Without `kubeconfig` it reaches no cluster, least of all the
+    user's own. Raises KubectlError."""
+    command = [str((assets or find()).kubectl), *map(str, arguments)]
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig or os.devnull)}
+    if kubeconfig is not None:
+        environment["KUBECACHEDIR"] = str(kubeconfig.parent / "kubectl-cache")
+    done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, env=environment, timeout=SECONDS)
+    if done.returncode:
+        raise KubectlError(f"kubectl {' '.join(command[1:])}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,284 @@
+"""The kit itself: the cluster behaves as the tests of cluster mode take for granted."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.cluster import Api, ApiError, AssetsError, Cluster, ClusterError, KubectlError, Object, kubectl, until
+from tests.cluster.apiserver import NOBODY, Access
+from tests.cluster.assets import cache_folder, find
+from tests.kit import DEADLINE, eventually
+
+ACCOUNT = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader}
+rules:
+- {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: reader}]
+"""
+
+
+def config_map(name: str, value: str = "a", **metadata: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}, "data": {"key": value}}
+
+
+def ingress(name: str) -> Object:
+    service = {"name": "web", "port": {"number": 80}}
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": service}}
+    spec = {"rules": [{"host": "a.example", "http": {"paths": [path]}}]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name}, "spec": spec}
+
+
+async def reader(admin: Api) -> Object:
+    """A service account that may read the ConfigMaps of its namespace. What the API server allows follows what is
+    written within moments, not at once: this waits for it."""
+    account, *_ = await admin.apply(ACCOUNT)
+    namespace = admin.namespace
+    review: Object = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "metadata": {},
+        "spec": {
+            "user": f"system:serviceaccount:{namespace}:reader",
+            "resourceAttributes": {"namespace": namespace, "verb": "get", "resource": "configmaps"},
+        },
+    }
+
+    async def allowed() -> bool:
+        return bool((await admin.create(review))["status"]["allowed"])
+
+    await until(allowed, "the role is in effect")
+    return account
+
+
+# --- where the programs come from
+
+
+def test_missing_programs_are_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "etcd").touch(mode=0o755)
+    with pytest.raises(AssetsError, match=r"no kubectl and no kube-apiserver in .*KUBEBUILDER_ASSETS names"):
+        find({"KUBEBUILDER_ASSETS": str(tmp_path)})
+    with pytest.raises(AssetsError, match=f"in {tmp_path}/ingressd/.*run `make cluster-assets`"):
+        find({"XDG_CACHE_HOME": str(tmp_path)})
+    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}).name == "v1.36.3-etcd-v3.6.8"
+
+
+async def test_the_api_server_says_its_version(admin: Api) -> None:
+    assert (await admin.request("GET", "/version"))["gitVersion"].startswith("v1.")
+
+
+async def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing() -> None:
+    cluster = Cluster("--no-such-flag")
+    with pytest.raises(ClusterError, match=r"kube-apiserver has ended by itself[\s\S]*unknown flag: --no-such-flag"):
+        await cluster.__aenter__()
+    assert not cluster.ca_file.parent.exists()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", cluster.port))
+
+
+# --- who may do what
+
+
+async def test_nobody_is_refused_by_verb_resource_and_namespace(cluster: Cluster, admin: Api) -> None:
+    async with cluster.api(NOBODY, admin.namespace) as nobody:
+        with pytest.raises(ApiError, match=f"403 Forbidden: .*cannot list resource .*{admin.namespace}"):
+            await nobody.list("Ingress")
+    async with cluster.api("no token that is known") as stranger:
+        with pytest.raises(ApiError, match="401 Unauthorized"):
+            await stranger.list("Ingress")
+
+
+async def test_a_role_allows_what_it_says_and_no_more(cluster: Cluster, admin: Api) -> None:
+    await reader(admin)
+    await admin.create(config_map("one"))
+    async with cluster.api(await admin.token("reader"), admin.namespace) as allowed:
+        assert (await allowed.get("ConfigMap", "one"))["data"] == {"key": "a"}
+        with pytest.raises(ApiError, match="403 Forbidden"):
+            await allowed.delete("ConfigMap", "one")
+        with pytest.raises(ApiError, match="403 Forbidden"):
+            await allowed.get("ConfigMap", "one", "default")
+    asked = {
+        Access("get", "", "configmaps", admin.namespace, "one", 200),
+        Access("delete", "", "configmaps", admin.namespace, "one", 403),
+        Access("get", "", "configmaps", "default", "one", 403),
+    }
+    user = f"system:serviceaccount:{admin.namespace}:reader"
+    await eventually(lambda: asked <= cluster.accesses(user), "all three are in the audit log")
+
+
+async def test_a_short_token_is_accepted_until_it_expires(cluster: Cluster, admin: Api) -> None:
+    account = await reader(admin)
+    await admin.create(config_map("one"))
+    async with cluster.api(cluster.short_token(account, life=5.0), admin.namespace) as allowed:
+        await allowed.get("ConfigMap", "one")
+    async with cluster.api(cluster.short_token(account, life=-1.0), admin.namespace) as late:
+        with pytest.raises(ApiError, match="401 Unauthorized"):
+            await late.get("ConfigMap", "one")
+
+
+# --- objects
+
+
+async def test_objects_come_back_as_they_were_written(admin: Api) -> None:
+    made = await admin.create(ingress("web"))
+    assert made["spec"]["rules"] == ingress("web")["spec"]["rules"]
+    assert await admin.get("Ingress", "web") == made
+    changed = await admin.patch("Ingress", "web", {"spec": {"ingressClassName": "ingressd"}})
+    assert changed["spec"]["ingressClassName"] == "ingressd"
+    with pytest.raises(ApiError, match="409 Conflict"):
+        await admin.replace(made)
+    address = {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}
+    assert (await admin.patch("Ingress", "web", {"status": address}, sub="status"))["status"] == address
+    await admin.delete("Ingress", "web")
+    with pytest.raises(ApiError, match="404 NotFound"):
+        await admin.get("Ingress", "web")
+
+
+async def test_an_endpoint_slice_of_loopback_is_refused(admin: Api) -> None:
+    value = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web"},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["127.0.0.2"]}],
+        "ports": [{"port": 80}],
+    }
+    with pytest.raises(ApiError, match=r"422 Invalid: .*loopback"):
+        await admin.create(value)
+
+
+async def test_lists_come_in_pages(admin: Api) -> None:
+    for name in ("a", "b", "c"):
+        await admin.create(config_map(name))
+    first = await admin.list("ConfigMap", limit="2")
+    rest = await admin.list("ConfigMap", **{"limit": "2", "continue": first.more})
+    assert [item["metadata"]["name"] for item in first.items + rest.items] == ["a", "b", "c"]
+    assert not rest.more
+
+
+async def test_a_watch_sees_each_change(admin: Api) -> None:
+    seen = []
+    start = (await admin.list("ConfigMap")).resource_version
+    await admin.create(config_map("one"))
+    watch = admin.watch("ConfigMap", resourceVersion=start)
+    async with asyncio.timeout(DEADLINE), contextlib.aclosing(watch) as events:
+        async for event in events:
+            seen.append((event.kind, event.object["data"]["key"]))
+            match event.kind:
+                case "ADDED":
+                    await admin.apply(config_map("one", "b"))
+                case "MODIFIED":
+                    await admin.delete("ConfigMap", "one")
+                case _:
+                    break
+    assert seen == [("ADDED", "a"), ("MODIFIED", "b"), ("DELETED", "b")]
+
+
+async def test_a_deleted_namespace_is_gone(admin: Api) -> None:
+    name = f"{admin.namespace}-more"
+    await admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await admin.create(config_map("one", namespace=name))
+    await admin.delete_namespace(name)
+    with pytest.raises(ApiError, match="404 NotFound"):
+        await admin.get("Namespace", name)
+    assert [item["metadata"]["name"] for item in (await admin.list("ConfigMap", name)).items] == []
+
+
+# --- what happens to the API server
+
+
+async def test_a_restart_cuts_connections_and_keeps_port_and_objects(cluster: Cluster, admin: Api) -> None:
+    await admin.create(config_map("one"))
+    watch = admin.watch("ConfigMap")
+    assert (await anext(watch)).kind == "ADDED"
+    cluster.kill()
+    with pytest.raises(aiohttp.ClientError):
+        await anext(watch)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await admin.get("ConfigMap", "one")
+    await cluster.start()
+    assert (await admin.get("ConfigMap", "one"))["data"] == {"key": "a"}
+    await cluster.stop()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await admin.get("ConfigMap", "one")
+    await cluster.start()
+    assert (await admin.get("ConfigMap", "one"))["data"] == {"key": "a"}
+
+
+async def test_a_frozen_api_server_takes_connections_and_is_silent(cluster: Cluster, admin: Api) -> None:
+    await admin.create(config_map("one"))
+    cluster.freeze()
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await admin.get("ConfigMap", "one")
+    finally:
+        cluster.thaw()
+    assert (await admin.get("ConfigMap", "one"))["data"] == {"key": "a"}
+
+
+async def test_after_compaction_an_old_resource_version_is_gone(cluster: Cluster, admin: Api) -> None:
+    old = (await admin.create(config_map("one")))["metadata"]["resourceVersion"]
+    await admin.apply(config_map("one", "b"))
+    assert await cluster.compact() > int(old)
+    await cluster.restart()
+    watch = admin.watch("ConfigMap", resourceVersion=old)
+    event = await anext(watch)
+    assert (event.kind, event.object["code"], event.object["reason"]) == ("ERROR", 410, "Expired")
+    await watch.aclose()
+    with pytest.raises(ApiError, match="410 Expired"):
+        await admin.list("ConfigMap", resourceVersion=old, resourceVersionMatch="Exact")
+
+
+# --- kubectl
+
+
+async def test_kubectl_builds_checks_and_applies(cluster: Cluster, admin: Api, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {key: a}\n")
+    (tmp_path / "kustomization.yaml").write_text("resources: [one.yaml]\nnamePrefix: number-\n")
+    text = kubectl("kustomize", tmp_path)
+    assert "name: number-one" in text
+    file = cluster.kubeconfig(tmp_path / "kubeconfig", namespace=admin.namespace)
+    applied = kubectl("apply", "-f", "-", "--dry-run=server", kubeconfig=file, stdin=text)
+    assert applied == "configmap/number-one created (server dry run)\n"
+    assert (await admin.list("ConfigMap")).items == []
+    assert kubectl("apply", "-f", "-", kubeconfig=file, stdin=text) == "configmap/number-one created\n"
+    assert (await admin.get("ConfigMap", "number-one"))["data"] == {"key": "a"}
+    with pytest.raises(KubectlError, match="datum"):
+        kubectl("apply", "-f", "-", kubeconfig=file, stdin=text.replace("\ndata:", "\ndatum:"))
+
+
+async def test_kubectl_reads_a_token_file_and_reaches_no_cluster_of_the_user(
+    cluster: Cluster, admin: Api, tmp_path: Path
+) -> None:
+    await reader(admin)
+    token = tmp_path / "token"
+    token.write_text(await admin.token("reader"))
+    file = cluster.kubeconfig(tmp_path / "kubeconfig", token, namespace=admin.namespace)
+    assert kubectl("get", "configmaps", kubeconfig=file) == ""
+    with pytest.raises(KubectlError, match=r"cannot list resource .secrets."):
+        kubectl("get", "secrets", kubeconfig=file)
+    with pytest.raises(KubectlError):
+        kubectl("get", "configmaps")
+
+
+def test_what_is_killed_with_the_test_run_is_tied_to_it(cluster: Cluster) -> None:
+    """The programs are children of this process, so that no other run's are meant when they are killed."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+    assert {"etcd", "kube-apiserver"} <= names
