@@ -18,7 +18,7 @@ from ingressd.resources.ingress import (
     ServiceBackend,
 )
 from ingressd.resources.ingress_class import IngressClass
-from ingressd.resources.parse import Parsed, Resource, parse
+from ingressd.resources.parse import Parsed, Resource, parse, parse_json
 from ingressd.resources.secret import Secret
 from ingressd.resources.service import Service, ServicePort, ServiceType
 from ingressd.resources.store import Store
@@ -48,4 +48,5 @@ __all__ = [
     "SlicePort",
     "Store",
     "parse",
+    "parse_json",
 ]

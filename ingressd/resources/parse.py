@@ -1,4 +1,5 @@
-"""Raw manifests -> typed objects and Problems. The only way in: what is in a Store has passed here."""
+"""Manifests and JSON of an API server -> typed objects and Problems. The only way in: what is in a Store has passed
+here."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -98,6 +99,37 @@ def parse(raw: Mapping[str, object]) -> Parsed:
         elif result is not None:
             resources.append(result)
     return Parsed(tuple(resources), tuple(problems), places)
+
+
+def parse_json(kind: str, data: bytes | msgspec.Raw) -> Resource | tuple[Finding, ...]:
+    """One object of a kind that is read, as an API server writes it. It may lack kind and apiVersion, as the items of
+    a list do, and fields we do not know are no findings, because it may be newer than we are.
+
+    Never raises. What an API server refuses is a finding all the same: it keeps objects from before it refused them.
+    """
+    try:
+        read: Resource | Finding = _json_decoder(kind).decode(data)
+    except msgspec.ValidationError:
+        read = _parse_odd_json(KINDS[kind], data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        read = Finding("", "NotAnObject", f"this is not JSON: {error}")
+    return (read,) if isinstance(read, Finding) else tuple(read.findings()) or read
+
+
+def _parse_odd_json(kind: Kind, data: bytes | msgspec.Raw) -> Resource | Finding:
+    """JSON that has null for an empty list, as Go writes it, or that is truly wrong: then a finding says where."""
+    try:
+        raw = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # what was wrong came first
+        return Finding("", "NotAnObject", f"this is not JSON: {error}")
+    if not isinstance(raw, dict):
+        return Finding("", "NotAnObject", f"{type_of(raw)} stands where a Kubernetes object belongs")
+    return decode(raw, kind.type, _shape(kind), secret=kind.type is Secret)
+
+
+@lru_cache(maxsize=len(KINDS))
+def _json_decoder(kind: str) -> "msgspec.json.Decoder[Resource]":
+    return msgspec.json.Decoder(KINDS[kind].type)
 
 
 def _items(raw: object, place: str, depth: int) -> Iterator[tuple[str, object]]:
