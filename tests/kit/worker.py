@@ -151,7 +151,8 @@ class Worker:
         if self._link.fileno() >= 0:
             self._loop.remove_reader(self._link.fileno())
             self._link.close()
-        os.close(self._log_end)
+        if self._log_end >= 0:
+            os.close(self._log_end)
         self._stderr.close()
 
     # --- the link
@@ -177,6 +178,13 @@ class Worker:
             self.generation = update.generation
             await self.tell(update)
             await self._until(lambda: self.serving == self.generation, f"generation {self.generation} is served")
+
+    async def replace(self, snapshot: Snapshot) -> None:
+        """As `publish`, but with the whole state."""
+        self.snapshot = snapshot
+        self.generation += 1
+        await self.tell(Update.of(snapshot, self.generation))
+        await self._until(lambda: self.serving == self.generation, f"generation {self.generation} is served")
 
     async def reported(self, condition: Callable[[], bool], what: str) -> None:
         """Waits until a condition on `reports` (by `counter`, `gauge`, `requests`) holds; there is one a second."""
@@ -227,13 +235,22 @@ class Worker:
 
     def stop_reading_log(self) -> None:
         """Lets the pipe fill."""
-        self._loop.remove_reader(self._log_end)
+        if self._log_end >= 0:
+            self._loop.remove_reader(self._log_end)
 
     def read_log(self) -> None:
         """Reads it again."""
         self._loop.add_reader(self._log_end, self._read_log)
 
+    def close_log(self) -> None:
+        """Goes away: who writes now gets an error."""
+        self.stop_reading_log()
+        os.close(self._log_end)
+        self._log_end = -1
+
     def _read_log(self) -> None:
+        if self._log_end < 0:
+            return
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._log_end, 1 << 16):
                 *lines, self._log_rest = (self._log_rest + data).split(b"\n")

@@ -1,6 +1,7 @@
 """Requests sent ahead are answered in order, one at a time (RFC 9112 section 9.3.2)."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 from tests.kit import Client, Upstream, Worker, chunked, each, get, ok, request, serving
 from tests.kit.stream import Message
@@ -66,11 +67,14 @@ async def test_cut_at_every_byte_the_stream_means_the_same() -> None:
         + get("/fourth")
     )
     expected = [b"/first ", b"/second hello", b"/third onetwo", b"/fourth "]
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as other:
-        clients = []
-        for cut in range(1, len(stream)):
-            client = await Client(worker.port).__aenter__()
-            clients.append(client)
+    async with (
+        Upstream(each(echo)) as upstream,
+        Worker(serving(upstream)) as worker,
+        Client(worker.port) as other,
+        AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(Client(worker.port)) for _ in range(1, len(stream))]
+        for cut, client in enumerate(clients, 1):
             await client.send(stream[:cut])
         # The worker has read all that came before this request when it answers it.
         await other.ask(get("/other"))
@@ -78,7 +82,6 @@ async def test_cut_at_every_byte_the_stream_means_the_same() -> None:
             await client.send(stream[cut:])
         for cut, client in enumerate(clients, 1):
             assert [(await client.response()).body for _ in expected] == expected, f"cut at {cut}"
-            client.close()
 
 
 async def test_byte_by_byte() -> None:

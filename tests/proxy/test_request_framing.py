@@ -51,6 +51,9 @@ REFUSED = {
     "chunk-extension-too-long": (400, CHUNKED + b"5;" + b"x" * 2000 + b"\r\nhello\r\n0\r\n\r\n"),
     "trailer-folded": (400, CHUNKED + chunked(b"x", trailers=b"A: 1\r\n 2\r\n")),
     "trailer-malformed": (400, CHUNKED + chunked(b"x", trailers=b"A 1\r\n")),
+    "trailer-content-length": (400, CHUNKED + chunked(b"x", trailers=b"Content-Length: 3\r\n")),
+    "trailer-transfer-encoding": (400, CHUNKED + chunked(b"x", trailers=b"Transfer-Encoding: chunked\r\n")),
+    "trailer-host": (400, CHUNKED + chunked(b"x", trailers=b"Host: b.example\r\n")),
     "trailers-too-large": (431, CHUNKED + chunked(b"x", trailers=b"A: %b\r\n" % (b"x" * 8000) * 5)),
     # fields, section 5
     "bare-line-feed-after-request-line": (400, b"GET / HTTP/1.1\nHost: a.example\r\n\r\n"),

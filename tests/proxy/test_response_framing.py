@@ -68,6 +68,7 @@ BROKEN_CHUNKS = {
     "size-ended-by-line-feed": b"5\nhello\r\n0\r\n\r\n",
     "longer-than-its-size": b"4\r\nhello\r\n0\r\n\r\n",
     "trailer-malformed": chunked(b"hello", trailers=b"bad\r\n"),
+    "trailer-content-length": chunked(b"hello", trailers=b"Content-Length: 3\r\n"),
     "trailer-folded": chunked(b"hello", trailers=b"A: 1\r\n 2\r\n"),
 }
 
