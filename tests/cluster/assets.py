@@ -1,4 +1,4 @@
-"""Finds kube-apiserver, etcd and kubectl, and builds them: `python -m tests.cluster.assets`, or `make cluster-assets`.
+"""Finds kube-apiserver, etcd and kubectl, and builds them.
 
 They are looked for in the folder that KUBEBUILDER_ASSETS names, as envtest does, else in a folder of the user's cache
 that has the versions in its name. `go.mod` beside this file says which those are, and its `go.sum` what the sources
@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,8 +61,9 @@ def build(folder: Path) -> None:
     if missing and shutil.which("go") is None:
         raise AssetsError("go is not in PATH: install the Go that tests/cluster/go.mod asks for, or a newer one")
     folder.mkdir(parents=True, exist_ok=True)
+    if missing:
+        print(f"building {', '.join(missing)} from source, which takes some minutes, once", flush=True)
     for name in missing:
-        print(f"building {name}, once; kube-apiserver takes minutes", flush=True)
         start = time.monotonic()
         # Renamed when complete: a build that was broken off leaves nothing that looks like a program.
         partial = folder / f".{name}.{os.getpid()}"
@@ -99,19 +99,3 @@ def _linker_flags() -> str:
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     stamps = [f"-X {package}.{name}={value}" for package in packages for name, value in values.items()]
     return " ".join(["-s -w", *stamps])
-
-
-def main() -> int:
-    """Builds into the cache folder, or says that there is nothing to build."""
-    try:
-        if "KUBEBUILDER_ASSETS" not in os.environ:
-            build(cache_folder())
-        print(f"cluster assets: {find().etcd.parent}")
-    except AssetsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

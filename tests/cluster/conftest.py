@@ -2,41 +2,12 @@
 programs that take minutes to build."""
 
 import os
-from collections.abc import AsyncIterator, Generator
 
-import pytest
-import pytest_asyncio
-
-from tests.cluster.api import Api
-from tests.cluster.apiserver import Cluster
-
-collect_ignore_glob = [] if os.environ.get("INGRESSD_CLUSTER_TESTS") else ["test_*.py"]
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def cluster() -> AsyncIterator[Cluster]:
-    """One for all tests. It stays between them; what is in it is kept apart by namespaces."""
-    async with Cluster() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def admin(cluster: Cluster) -> AsyncIterator[Api]:
-    """An administrator, at home in a namespace of this test's own that is gone after it with all in it."""
-    async with cluster.api() as api:
-        made = await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "test-"}})
-        api.namespace = made["metadata"]["name"]
-        yield api
-        await api.delete_namespace(api.namespace)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that failed shows what the API server and etcd logged."""
-    report = yield
-    running = getattr(item, "funcargs", {}).get("cluster")
-    if report.failed and isinstance(running, Cluster):
-        report.sections.append(("logs of the cluster", running.logs()))
-    return report
+if os.environ.get("INGRESSD_CLUSTER_TESTS"):
+    from tests.cluster.fixtures import admin as admin
+    from tests.cluster.fixtures import cluster as cluster
+    from tests.cluster.fixtures import pytest_runtest_makereport as pytest_runtest_makereport
+    from tests.netlab.fixtures import lab as lab
+    from tests.netlab.fixtures import session_lab as session_lab
+else:
+    collect_ignore_glob = ["test_*.py"]

@@ -12,7 +12,8 @@ import pytest
 from tests.cluster import Api, ApiError, AssetsError, Cluster, ClusterError, KubectlError, Object, kubectl, until
 from tests.cluster.apiserver import NOBODY, Access
 from tests.cluster.assets import cache_folder, find
-from tests.kit import DEADLINE, eventually
+from tests.kit import DEADLINE, Client, eventually, get
+from tests.netlab import Lab
 
 ACCOUNT = """
 apiVersion: v1
@@ -149,17 +150,24 @@ async def test_objects_come_back_as_they_were_written(admin: Api) -> None:
         await admin.get("Ingress", "web")
 
 
-async def test_an_endpoint_slice_of_loopback_is_refused(admin: Api) -> None:
-    value = {
+def endpoint_slice(address: str, port: int) -> Object:
+    return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": "web"},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.2"]}],
-        "ports": [{"port": 80}],
+        "endpoints": [{"addresses": [address]}],
+        "ports": [{"port": port}],
     }
+
+
+async def test_an_endpoint_slice_may_have_the_address_of_a_pod_but_not_of_loopback(admin: Api, lab: Lab) -> None:
     with pytest.raises(ApiError, match=r"422 Invalid: .*loopback"):
-        await admin.create(value)
+        await admin.create(endpoint_slice("127.0.0.2", 80))
+    pod = await lab.pod()
+    made = await admin.create(endpoint_slice(pod.address, pod.port))
+    async with Client(made["ports"][0]["port"], made["endpoints"][0]["addresses"][0]) as client:
+        assert (await client.ask(get("/"))).body == f"{pod.name}\n".encode()
 
 
 async def test_lists_come_in_pages(admin: Api) -> None:
