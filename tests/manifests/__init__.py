@@ -1,0 +1,1 @@
+"""What manifests/ says, held against the program it installs."""
