@@ -233,6 +233,15 @@ class Worker:
         await self._until(lambda: len(self.log) >= count, f"{count} lines in the access log")
         return self.log
 
+    async def line(self, mark: bytes) -> bytes:
+        """Waits for a line with `mark` in it and returns the first."""
+
+        def marked() -> bytes:
+            return next((line for line in self.log if mark in line), b"")
+
+        await self._until(lambda: bool(marked()), f"a line with {mark!r} in the access log")
+        return marked()
+
     def stop_reading_log(self) -> None:
         """Lets the pipe fill."""
         if self._log_end >= 0:

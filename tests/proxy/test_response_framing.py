@@ -1,10 +1,14 @@
 """A response that breaks the rules of framing is never passed on as if it were whole (RFC 9112)."""
 
+import json
+
 import pytest
 
 from ingressd.model import Snapshot
 from tests.kit import Client, Closed, Upstream, Worker, chunked, get, ok, request, serving
 from tests.kit.upstream import Connection
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -42,13 +46,14 @@ BROKEN_HEADS = {
 
 
 @pytest.mark.parametrize("case", BROKEN_HEADS)
-async def test_a_broken_head_is_502_and_the_upstream_connection_closed(case: str) -> None:
+async def test_a_broken_head_is_502_and_the_upstream_connection_closed(case: str, worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(BROKEN_HEADS[case] + ok(b"smuggled"))
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         answer = await client.ask(get())
         assert answer.status == 502
         assert b"upstream_framing" in answer.body
@@ -74,7 +79,7 @@ BROKEN_CHUNKS = {
 
 
 @pytest.mark.parametrize("case", BROKEN_CHUNKS)
-async def test_a_broken_chunk_cuts_the_response_and_closes_the_upstream_connection(case: str) -> None:
+async def test_a_broken_chunk_cuts_the_response_and_closes_the_upstream_connection(case: str, worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request_head()
         await connection.send(CHUNKED + b"5\r\nfirst\r\n")
@@ -82,27 +87,28 @@ async def test_a_broken_chunk_cuts_the_response_and_closes_the_upstream_connecti
         await connection.send(BROKEN_CHUNKS[case])
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
-        await client.send(request("POST", "/", "Content-Length: 1"))
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
+        await client.send(request("POST", f"/{case}", "Content-Length: 1"))
         await client.read_until(b"first\r\n")
         await client.send(b"x")
         with pytest.raises(Closed) as closed:
             await client.read_until(b"\r\n0\r\n")
         assert b"0\r\n\r\n" not in closed.value.got
         await upstream.all_closed()
-        [line] = await worker.logged(1)
-        assert b'" 200 ' in line
-        await worker.reported(lambda: worker.counter("errors", "upstream_framing") == 1, "it is counted")
+        logged = json.loads(await worker.line(b"/%b " % case.encode()))
+        assert (logged["status"], logged["reason"]) == (200, "upstream_framing")
 
 
 @pytest.mark.parametrize("case", BROKEN_CHUNKS)
-async def test_a_broken_chunk_right_behind_the_head_is_502(case: str) -> None:
+async def test_a_broken_chunk_right_behind_the_head_is_502(case: str, worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(CHUNKED + BROKEN_CHUNKS[case])
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         answer = await client.ask(get())
         assert answer.status == 502
         assert b"upstream_framing" in answer.body
@@ -122,34 +128,35 @@ CUT_SHORT = {
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("case", CUT_SHORT)
-async def test_a_response_cut_short_is_cut_short_for_the_client_too(case: str, how: str) -> None:
+async def test_a_response_cut_short_is_cut_short_for_the_client_too(case: str, how: str, worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request_head()
         await connection.send(CUT_SHORT[case])
         await connection.read_exactly(1)
         getattr(connection, how)()
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
-        await client.send(request("POST", "/", "Content-Length: 1", "Connection: keep-alive"))
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
+        await client.send(request("POST", f"/{case}-{how}", "Content-Length: 1"))
         if b"not all" in CUT_SHORT[case]:
             await client.read_until(b"not all")
         await client.send(b"x")
         with pytest.raises(Closed) as closed:
             await client.read_until(b"\r\n0\r\n\r\n")
         assert b"HTTP/1.1 502" not in closed.value.got
-        [line] = await worker.logged(1)
-        assert b'" 200 ' in line
-        await worker.reported(lambda: worker.counter("errors", "upstream_closed") == 1, "it is counted")
+        logged = json.loads(await worker.line(f"/{case}-{how} ".encode()))
+        assert (logged["status"], logged["reason"]) == (200, "upstream_closed")
 
 
-async def test_a_response_ended_by_reset_in_place_of_close_is_cut_for_1_1_and_1_0() -> None:
+async def test_a_response_ended_by_reset_in_place_of_close_is_cut_for_1_1_and_1_0(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request_head()
         await connection.send(b"HTTP/1.1 200 OK\r\n\r\nnot all")
         await connection.read_exactly(1)
         connection.reset()
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker:
+    async with Upstream(script) as upstream:
+        await worker.publish(serving(upstream))
         for version in ("1.1", "1.0"):
             async with Client(worker.port) as client:
                 await client.send(request("POST", "/", "Content-Length: 1", version=version))
@@ -161,13 +168,14 @@ async def test_a_response_ended_by_reset_in_place_of_close_is_cut_for_1_1_and_1_
                 assert version == "1.1" or closed.value.__cause__ is not None
 
 
-async def test_bytes_behind_a_response_are_not_passed_on_and_end_the_upstream_connection() -> None:
+async def test_bytes_behind_a_response_are_not_passed_on_and_end_the_upstream_connection(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(ok(b"one") + ok(b"smuggled"))
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(3):
             assert (await client.ask(get())).body == b"one"
         assert len(upstream.connections) == 3
@@ -182,13 +190,14 @@ async def test_bytes_behind_a_response_are_not_passed_on_and_end_the_upstream_co
         ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\none"),
     ],
 )
-async def test_a_body_where_there_must_be_none_is_not_passed_on(method: str, data: bytes) -> None:
+async def test_a_body_where_there_must_be_none_is_not_passed_on(method: str, data: bytes, worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(data)
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(2):
             await client.send(request(method))
             assert (await client.response(head_only=True)).status in (200, 204, 304)
@@ -196,7 +205,7 @@ async def test_a_body_where_there_must_be_none_is_not_passed_on(method: str, dat
         assert client.silent()
 
 
-async def test_bytes_on_an_idle_upstream_connection_end_it() -> None:
+async def test_bytes_on_an_idle_upstream_connection_end_it(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(ok(b"one"))
@@ -205,7 +214,8 @@ async def test_bytes_on_an_idle_upstream_connection_end_it() -> None:
             await connection.send(ok(b"smuggled"))
         await connection.read_some()
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(get())).body == b"one"
         await upstream.all_closed()
         assert (await client.ask(get())).body == b"one"

@@ -5,6 +5,8 @@ import pytest
 from ingressd.model import PathKind, Snapshot, VirtualHost
 from tests.kit import HOST, Client, Upstream, Worker, always, cluster, each, get, ok, request, route, serving
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 @pytest.mark.parametrize(
     ("target", "forwarded"),
@@ -16,8 +18,11 @@ from tests.kit import HOST, Client, Upstream, Worker, always, cluster, each, get
         ("https://a.example/x", b"/x"),
     ],
 )
-async def test_an_absolute_target_decides_the_host_and_is_forwarded_without_it(target: str, forwarded: bytes) -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_an_absolute_target_decides_the_host_and_is_forwarded_without_it(
+    target: str, forwarded: bytes, worker: Worker
+) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         response = await client.ask(request("GET", target, host="other.example"))
         assert response.status == 200
         [message] = upstream.requests
@@ -27,8 +32,9 @@ async def test_an_absolute_target_decides_the_host_and_is_forwarded_without_it(t
         assert message.get(b"x-forwarded-host") == authority
 
 
-async def test_an_absolute_target_without_host_field_is_refused_in_1_1_and_taken_in_1_0() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker:
+async def test_an_absolute_target_without_host_field_is_refused_in_1_1_and_taken_in_1_0(worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream:
+        await worker.publish(serving(upstream))
         async with Client(worker.port) as client:
             assert (await client.ask(b"GET http://a.example/ HTTP/1.1\r\n\r\n")).status == 400
         async with Client(worker.port) as client:
@@ -37,30 +43,34 @@ async def test_an_absolute_target_without_host_field_is_refused_in_1_1_and_taken
         assert message.get(b"host") == b"a.example"
 
 
-async def test_OPTIONS_asterisk_goes_to_the_root_of_the_host_as_it_is() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_OPTIONS_asterisk_goes_to_the_root_of_the_host_as_it_is(worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(request("OPTIONS", "*"))).status == 200
         assert (await client.ask(request("OPTIONS", "http://a.example"))).status == 200
         assert [message.line for message in upstream.requests] == [b"OPTIONS * HTTP/1.1"] * 2
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-async def test_an_asterisk_is_for_OPTIONS_alone(method: str) -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_an_asterisk_is_for_OPTIONS_alone(method: str, worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(request(method, "*"))).status == 400
         assert upstream.requests == []
 
 
-async def test_any_other_method_is_forwarded_as_it_is() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_any_other_method_is_forwarded_as_it_is(worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for method in ("PATCH", "DELETE", "PROPFIND", "M-SEARCH", "get", "X!#$%&'*+-.^_`|~"):
             assert (await client.ask(request(method))).status == 200
             assert upstream.requests[-1].method == method.encode()
 
 
 @pytest.mark.parametrize("target", ["/a/../b", "/a//b?x=/../", "/%61", "/x;y=1", "/a%2Fb", '/|{}"<>', "/a?b?c", "/a/."])
-async def test_the_target_is_forwarded_as_received(target: str) -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_the_target_is_forwarded_as_received(target: str, worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(get(target))).status == 200
         assert upstream.requests[0].target == target.encode()
 
@@ -97,8 +107,11 @@ async def test_matching_is_on_the_normal_path(target: str, cluster_name: bytes) 
 
 
 @pytest.mark.parametrize("host", ["A.EXAMPLE", "a.example:8080", "a.example.", "a.example:"])
-async def test_the_host_is_matched_without_case_port_and_trailing_dot_and_forwarded_as_received(host: str) -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_the_host_is_matched_without_case_port_and_trailing_dot_and_forwarded_as_received(
+    host: str, worker: Worker
+) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(get(host=host))).status == 200
         assert upstream.requests[0].get(b"host") == host.encode()
 
