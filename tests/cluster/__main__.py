@@ -1,5 +1,5 @@
-"""`python -m tests.cluster`, which `make cluster-assets` runs: builds the programs into the cache folder, unless they are
-there or KUBEBUILDER_ASSETS says where they are."""
+"""`python -m tests.cluster`, which `make cluster-assets` runs: builds the programs into the cache folder, unless they
+are there, or KUBEBUILDER_ASSETS says where they are."""
 
 import os
 import sys

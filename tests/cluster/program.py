@@ -26,7 +26,8 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts it in the folder of its log. Must not run yet."""
+        """Starts it in the folder of its log. Must not run yet. It ends with the thread that starts it, as setpriv has
+        it: call this in the main thread, or in that of an event loop."""
         assert not self.running, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

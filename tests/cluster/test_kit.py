@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -31,6 +33,16 @@ kind: RoleBinding
 metadata: {name: reader}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: ServiceAccount, name: reader}]
+"""
+
+UP_FOR_EVER = """
+import asyncio
+from tests.cluster import Cluster
+async def main():
+    async with Cluster():
+        print("up", flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
 """
 
 
@@ -90,6 +102,24 @@ async def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing() -> No
     assert not cluster.ca_file.parent.exists()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", cluster.port))
+
+
+def killed_while_up(folder: Path) -> list[Path]:
+    """Starts a process that has a cluster, and kills it. The folders of its children in /proc."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", UP_FOR_EVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    return [Path("/proc", pid) for pid in children]
+
+
+async def test_a_cluster_ends_with_a_test_run_that_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    children = await asyncio.to_thread(killed_while_up, tmp_path_factory.mktemp("k"))
+    assert len(children) == 2
+    await eventually(lambda: not any(child.exists() for child in children), "both have ended")
 
 
 # --- who may do what
@@ -283,10 +313,3 @@ async def test_kubectl_reads_a_token_file_and_reaches_no_cluster_of_the_user(
         kubectl("get", "secrets", kubeconfig=file)
     with pytest.raises(KubectlError):
         kubectl("get", "configmaps")
-
-
-def test_what_is_killed_with_the_test_run_is_tied_to_it(cluster: Cluster) -> None:
-    """The programs are children of this process, so that no other run's are meant when they are killed."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
-    assert {"etcd", "kube-apiserver"} <= names

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -144,10 +146,13 @@ async def test_labs_at_the_same_time_have_networks_of_their_own_and_leave_nothin
     assert not {name for name in present() if name == other.bridge or name.endswith((f"p{number}", f"v{number}"))}
 
 
-async def test_what_a_killed_lab_left_goes_away_with_the_next(lab: Lab) -> None:
-    killed = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", ONE_AND_KILLED], capture_output=True, text=True
-    )
+def run(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+
+
+async def test_what_a_killed_lab_left_goes_away_with_the_next(lab: Lab, tmp_path: Path) -> None:
+    killed = await asyncio.to_thread(run, ONE_AND_KILLED, tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = set(killed.stdout.split())
     assert len(left) == 2
