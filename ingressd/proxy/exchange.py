@@ -262,11 +262,12 @@ class Exchange:
             upstream.write(self._request)
         if self.request_done:
             upstream.deadline = self._context.now + self.read_time()
-        self._downstream.resume()
+        if not upstream.full:
+            self._downstream.resume()
 
     def wants_data(self) -> bool:
         """Whether there is somewhere to put more of the request body."""
-        return self._upstream is not None
+        return self._upstream is not None and not self._upstream.full
 
     # --- what the upstream tells
 

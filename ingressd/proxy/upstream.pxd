@@ -29,7 +29,7 @@ cdef class Upstream:
     cdef Body _body
     cdef bint _eof
     cdef bint _held
-    cdef bint _write_paused
+    cdef readonly bint full
     cdef Py_ssize_t _unsent
 
     @cython.locals(exchange=Exchange)

@@ -41,12 +41,12 @@ class Upstream:
         "_held",
         "_socket",
         "_unsent",
-        "_write_paused",
         "born",
         "closed",
         "deadline",
         "endpoint",
         "exchange",
+        "full",
         "idle_since",
         "requests",
         "transport",
@@ -72,7 +72,8 @@ class Upstream:
         self._body: Body | None = None
         self._eof = False
         self._held = False
-        self._write_paused = False
+        self.full = False
+        """The endpoint does not keep up with what is written."""
         self._unsent = 0
 
     # --- what the exchange and the pool ask for
@@ -115,7 +116,7 @@ class Upstream:
         self._head = None
         self._body = None
         context = self._context
-        if self.closed or self._eof or self._write_paused or context.draining:
+        if self.closed or self._eof or self.full or context.draining:
             self.close()
             return
         if self._held:
@@ -199,14 +200,14 @@ class Upstream:
         return False
 
     def pause_writing(self) -> None:
-        self._write_paused = True
+        self.full = True
         self._unsent = -1
         if self.exchange is not None:
             self.deadline = self._context.now + self.exchange.send_time()
             self.exchange.upstream_full()
 
     def resume_writing(self) -> None:
-        self._write_paused = False
+        self.full = False
         if self.exchange is not None:
             self.deadline = 0.0
             self.exchange.upstream_drained()
@@ -222,7 +223,7 @@ class Upstream:
         if exchange.tunnel:
             exchange.tunnel_down(data)
             return
-        if self.deadline and not self._write_paused:
+        if self.deadline and not self.full:
             self.deadline = self._context.now + exchange.read_time()
         try:
             if self._body is None:
@@ -235,7 +236,7 @@ class Upstream:
     def check(self, now: float) -> None:
         """Called about ten times a second: whether the time for what is awaited is over."""
         exchange = self.exchange
-        if self._write_paused and self.transport is not None and exchange is not None:
+        if self.full and self.transport is not None and exchange is not None:
             # Any progress counts, as between two writes of nginx.
             unsent = self.transport.get_write_buffer_size()
             if unsent != self._unsent:
@@ -243,7 +244,7 @@ class Upstream:
                 self.deadline = now + exchange.send_time()
         if self.deadline == 0 or now < self.deadline:
             return
-        if self._held and exchange is not None and not self._write_paused:
+        if self._held and exchange is not None and not self.full:
             # The time that runs is the client's.
             self.deadline = now + exchange.read_time()
             return
@@ -254,7 +255,7 @@ class Upstream:
             else:
                 self._context.pool.remove(self)
                 self.close()
-        elif self._write_paused:
+        elif self.full:
             exchange.upstream_failed(self, UPSTREAM_SEND_TIMEOUT, "", False)
         else:
             exchange.upstream_failed(self, UPSTREAM_TIMEOUT, "", False)
