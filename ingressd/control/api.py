@@ -1,0 +1,127 @@
+"""Reads and writes of single objects at the Kubernetes API, for what the controller writes there: the Lease, the status
+of Ingresses, Events.
+
+JSON is decoded straight into the types that the caller names. Every write asks `may_write` before it starts, so that no
+writer can forget to, and no request takes longer than `timeout`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ingressd.source.cluster.api import JSON, NO_ANSWER, Api, ApiError
+
+T = TypeVar("T")
+
+FORBIDDEN = 403
+NOT_FOUND = 404
+CONFLICT = 409
+"""The object has changed since it was read, or exists already."""
+
+FIELD_MANAGER = "ingressd"
+"""Who metadata.managedFields says has written."""
+PAGE = 500
+"""Objects of a list asked for at once."""
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class NotAllowedNow(Exception):
+    """The write was not started, because `may_write` said no."""
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    """ObjectMeta, as far as writers need it."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class Object(msgspec.Struct, frozen=True):
+    """Any object, without what it says."""
+
+    metadata: Metadata = Metadata()
+
+
+class ListMetadata(msgspec.Struct, frozen=True):
+    """ListMeta. `more` is the token that asks for the next page, or empty."""
+
+    more: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """Some of the objects of a list."""
+
+    items: tuple[T, ...] | None = None
+    metadata: ListMetadata = ListMetadata()
+
+
+def always() -> bool:
+    """For a writer that needs no lead."""
+    return True
+
+
+def is_passing(error: ApiError) -> bool:
+    """Whether the fault is not in the request: there was no answer, or the API server is overloaded or broken. Without
+    an answer a write may have been done all the same."""
+    return error.status in (NO_ANSWER, 429) or error.status >= 500
+
+
+class Objects:
+    """All methods raise ApiError; the writing ones raise NotAllowedNow too. `timeout` is in seconds. A path is as in
+    `/api/v1/namespaces/default/services/web`."""
+
+    def __init__(self, api: Api, timeout: float, may_write: Callable[[], bool] = always) -> None:
+        self._api = api
+        self._timeout = timeout
+        self._may_write = may_write
+
+    async def get(self, path: str, type_: type[T]) -> T:
+        """Reads an object."""
+        return await self._ask("GET", path, {}, type_)
+
+    async def pages(self, path: str, type_: type[Page[T]], **query: str) -> AsyncIterator[tuple[T, ...]]:
+        """The objects of a list, a page at a time."""
+        query = {"limit": str(PAGE), **query}
+        while True:
+            page = await self._ask("GET", path, query, type_)
+            yield page.items or ()
+            if not page.metadata.more:
+                return
+            query["continue"] = page.metadata.more
+
+    async def create(self, path: str, body: Mapping[str, Any], type_: type[T]) -> T:
+        """Posts an object to `path`, that of its list. CONFLICT if there is one of its name."""
+        return await self._write("POST", path, type_, body, JSON)
+
+    async def patch(self, path: str, body: Mapping[str, Any], type_: type[T]) -> T:
+        """A JSON merge patch (RFC 7396). With metadata.resourceVersion in it CONFLICT if that is old."""
+        return await self._write("PATCH", path, type_, body, MERGE_PATCH)
+
+    async def _write(self, method: str, path: str, type_: type[T], body: Mapping[str, Any], content: str) -> T:
+        if not self._may_write():
+            raise NotAllowedNow
+        return await self._ask(method, path, {"fieldManager": FIELD_MANAGER}, type_, body, content)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        type_: type[T],
+        body: object = None,
+        content: str = JSON,
+    ) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                data = await self._api.request(method, path, query, body, content)
+        except TimeoutError as error:
+            raise ApiError(NO_ANSWER, "", f"no answer to {method} {path} within {self._timeout:g} s") from error
+        try:
+            return msgspec.json.decode(data, type=type_)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"the answer to {method} {path} is not what an API server says: {error}"
+            raise ApiError(NO_ANSWER, "", message) from error
