@@ -1,5 +1,7 @@
 """A real kube-apiserver with its etcd on loopback, for the tests of cluster mode.
 
+    from tests.cluster.apiserver import Cluster
+
     async with Cluster() as cluster, cluster.api() as admin:
         await admin.apply(yaml_text)
         account = await admin.get("ServiceAccount", "ingressd", "ingressd")
@@ -10,26 +12,6 @@ RBAC, admission and token checks are those of a real cluster. There is no contro
 nobody makes EndpointSlices, fills `status.loadBalancer`, creates the service account `default` or ends a deleted
 namespace (`Api.delete_namespace` does); the tests write those objects themselves.
 
-The programs come from `assets`, which says how they are found and built. Only `make test-cluster` collects these tests.
+The programs come from `assets`, which says how they are found and built. Only `make test-cluster` collects these tests;
+the package itself imports nothing, so that all other runs of pytest, which load it too, need nothing for it.
 """
-
-from tests.cluster.api import Api, ApiError, Object, objects
-from tests.cluster.apiserver import Access, Cluster, ClusterError
-from tests.cluster.assets import Assets, AssetsError
-from tests.cluster.kubectl import KubectlError, kubectl
-from tests.cluster.until import until
-
-__all__ = [
-    "Access",
-    "Api",
-    "ApiError",
-    "Assets",
-    "AssetsError",
-    "Cluster",
-    "ClusterError",
-    "KubectlError",
-    "Object",
-    "kubectl",
-    "objects",
-    "until",
-]

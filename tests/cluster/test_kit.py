@@ -11,9 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.cluster import Api, ApiError, AssetsError, Cluster, ClusterError, KubectlError, Object, kubectl, until
-from tests.cluster.apiserver import NOBODY, Access
-from tests.cluster.assets import cache_folder, find
+from tests.cluster.api import Api, ApiError, Object
+from tests.cluster.apiserver import NOBODY, Access, Cluster, ClusterError
+from tests.cluster.assets import AssetsError, cache_folder, find
+from tests.cluster.kubectl import KubectlError, kubectl
+from tests.cluster.until import until
 from tests.kit import DEADLINE, Client, eventually, get
 from tests.netlab import Lab
 
@@ -37,7 +39,7 @@ subjects: [{kind: ServiceAccount, name: reader}]
 
 UP_FOR_EVER = """
 import asyncio
-from tests.cluster import Cluster
+from tests.cluster.apiserver import Cluster
 async def main():
     async with Cluster():
         print("up", flush=True)
