@@ -123,16 +123,19 @@ class ChunkedDecoder:
 
     def _feed_trailers(self, data: bytes, start: int) -> int:
         """The trailer section is short and rare, so it is kept until it is whole."""
-        if self._trailers is None:
-            self._trailers = Trailers()
         before = len(self._section)
-        self._section += data[start : start + MAX_HEAD + 1 - before]
-        end = self._trailers.feed(self._section, 0)
-        if end < 0:
-            return len(data)
-        self.trailers = b"".join(self._trailers.kept)
-        self._trailers = None
-        self._section = b""
+        if before == 0 and data.startswith(b"\r\n", start):
+            end = 2
+        else:
+            if self._trailers is None:
+                self._trailers = Trailers()
+            self._section += data[start : start + MAX_HEAD + 1 - before]
+            end = self._trailers.feed(self._section, 0)
+            if end < 0:
+                return len(data)
+            self.trailers = b"".join(self._trailers.kept)
+            self._trailers = None
+            self._section = b""
         self._state = _DONE
         self.done = True
         return start + end - before
@@ -145,7 +148,7 @@ def encode_chunk(payload: list[bytes]) -> bytes:
         size += len(piece)
     if size == 0:
         return b""
-    return b"%x\r\n%b\r\n" % (size, b"".join(payload))
+    return b"".join([b"%x\r\n" % size, *payload, b"\r\n"])
 
 
 def encode_last_chunk(trailers: bytes) -> bytes:

@@ -15,7 +15,6 @@ cdef int _HOST
 cdef int _CONNECTION
 cdef int _CONTENT_LENGTH
 cdef int _TRANSFER_ENCODING
-cdef int _UPGRADE
 cdef int _TE
 cdef int _HOP
 cdef int _REQUEST_ID

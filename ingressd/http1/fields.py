@@ -37,7 +37,6 @@ _HOST = int(Known.HOST)
 _CONNECTION = int(Known.CONNECTION)
 _CONTENT_LENGTH = int(Known.CONTENT_LENGTH)
 _TRANSFER_ENCODING = int(Known.TRANSFER_ENCODING)
-_UPGRADE = int(Known.UPGRADE)
 _TE = int(Known.TE)
 _HOP = int(Known.HOP)
 _REQUEST_ID = int(Known.REQUEST_ID)
@@ -220,7 +219,7 @@ class Head:
                 raise FramingError("transfer coding other than chunked", 501, "transfer_coding")
             self.chunked = True
             return False
-        return code != _HOP and code != _UPGRADE and code != _TE
+        return code != _HOP and code != _TE
 
     def _on_connection(self, value: bytes) -> None:
         if value == b"keep-alive":

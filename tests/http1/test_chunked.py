@@ -53,6 +53,8 @@ REFUSED = {
     "two semicolons": b"5;;a\r\nhello\r\n0\r\n\r\n",
     "semicolon at the end": b"5;a;\r\nhello\r\n0\r\n\r\n",
     "extension without a size": b";a=b\r\nhello\r\n0\r\n\r\n",
+    "extension without a size where the body could end": b"5\r\nhello\r\n;a\r\n\r\n",
+    "no size where the body could end": b"5\r\nhello\r\n\r\n\r\n",
     "space before the semicolon": b"5 ;a=b\r\nhello\r\n0\r\n\r\n",
     "space behind the semicolon": b"5; a=b\r\nhello\r\n0\r\n\r\n",
     "space before the equals sign": b"5;a =b\r\nhello\r\n0\r\n\r\n",

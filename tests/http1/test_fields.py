@@ -123,6 +123,8 @@ HOSTS = {
     b"[::1]a": False,
     b"[::1]:x": False,
     b"[::g]": False,
+    b"[1234]": False,
+    b"[192.0.2.1]": False,
     b"[fe80::1%eth0]": False,
     b"[v1.a]": False,
     b"]": False,
@@ -299,6 +301,7 @@ FORWARDED = [
     b"X-Original-Forwarded-For: 192.0.2.2",
     b"X-Forwarded-Server: c.example",
     b"X-Forwarded-Client-Cert: By=spiffe://a",
+    b"X-Forwarded-By-A-Name-Of-More-Than-Thirty-Two-Letters: 1",
     b"x-forwarded-: 1",
 ]
 CONSUMED = [b"X-Forwarded-For: 192.0.2.1", b"X-Real-IP: 192.0.2.3", b"X-Request-ID: abc", b"x-FORWARDED-for: 192.0.2.4"]
@@ -380,6 +383,13 @@ def test_upgrade(line: bytes, fields: tuple[bytes, ...], upgrade: bytes) -> None
     message = read_every_way(request_bytes(*fields, line=line)).message
     assert message.head["upgrade"] == upgrade
     added = [b"Connection: Upgrade", b"Upgrade: " + upgrade] if upgrade else []
+    assert field_lines(message.forwarded) == [b"Host: a.example", *added]
+
+
+def test_an_upgrade_leaves_no_room_for_te() -> None:
+    fields = (b"Connection: Upgrade, TE", b"TE: trailers", b"Upgrade: websocket")
+    message = read_every_way(request_bytes(*fields)).message
+    added = [b"Connection: Upgrade", b"Upgrade: websocket"]
     assert field_lines(message.forwarded) == [b"Host: a.example", *added]
 
 

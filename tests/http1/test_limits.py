@@ -52,6 +52,8 @@ def test_request_line() -> None:
     assert _status(request_bytes(line=_line(MAX_REQUEST_LINE))) == 0
     assert _status(request_bytes(line=_line(MAX_REQUEST_LINE + 1))) == 414
     assert _status(b"\r\n" + request_bytes(line=_line(MAX_REQUEST_LINE))) == 0
+    assert _status(request_bytes(line=_line(MAX_REQUEST_LINE)[:-3] + b"2.0")) == 505
+    assert _status(request_bytes(line=_line(MAX_REQUEST_LINE + 1)[:-3] + b"2.0")) == 414
 
 
 def test_field() -> None:
@@ -81,6 +83,15 @@ def test_head() -> None:
     assert _status(_head(MAX_HEAD + 2)) == 431
     assert _status(_head(MAX_HEAD + 3)) == 431
     assert _status(_head(MAX_HEAD - 1)) == 0
+
+
+@pytest.mark.parametrize("start", [MAX_HEAD - MAX_FIELD - 1, MAX_HEAD - MAX_FIELD, MAX_HEAD - MAX_FIELD + 1])
+def test_a_line_that_passes_both_limits_is_refused_for_the_one_it_meets_first(start: int) -> None:
+    fields = [_field(8000)] * 3
+    rest = start - len(request_bytes(*fields)) + len(b"\r\n")
+    data = request_bytes(*fields, _field(rest), _field(MAX_FIELD + 100))
+    assert data.rindex(b"X: ") == start
+    assert _status(data) == 431
 
 
 def test_fields() -> None:

@@ -14,6 +14,8 @@ REFUSED = {
     "space at the start": (b" GET / HTTP/1.1", 400),
     "no version (HTTP/0.9)": (b"GET /", 400),
     "no target": (b"GET HTTP/1.1", 400),
+    "no target, but both spaces": (b"GET  HTTP/1.1", 400),
+    "no target for CONNECT": (b"CONNECT  HTTP/1.1", 400),
     "space in the target": (b"GET /a b HTTP/1.1", 400),
     # 2.2: a bare CR or LF is no line end and no space
     "bare CR in the target": (b"GET /a\rb HTTP/1.1", 400),
