@@ -23,7 +23,7 @@ COMPILED := $(VENV)/.compiled
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Start small servers and ingressd on port 8080 (PORT=9090: another), and print lines to paste
@@ -32,6 +32,14 @@ demo: build ## Start small servers and ingressd on port 8080 (PORT=9090: another
 .PHONY: test
 test: build ## Run all tests (ARGS="-k name": some of them)
 	$(BIN)/pytest $(ARGS)
+
+.PHONY: cluster-assets
+cluster-assets: build ## Build kube-apiserver, etcd and kubectl for test-cluster, once (needs Go)
+	$(BIN)/python -m tests.cluster
+
+.PHONY: test-cluster
+test-cluster: cluster-assets ## Run the tests against a real API server (as root: network namespaces)
+	INGRESSD_CLUSTER_TESTS=1 $(BIN)/pytest tests/cluster tests/netlab $(ARGS)
 
 .PHONY: check
 check: lint types test ## Run all that CI runs: lint, types, tests
