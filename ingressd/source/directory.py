@@ -17,13 +17,13 @@ import os
 import stat
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import BinaryIO
 
 import msgspec
 
 from ingressd.model import ObjectRef, Problem
-from ingressd.source.base import Changes, SourceError
+from ingressd.source.base import Changes, SourceError, WatchFigures
 from ingressd.source.listener import Listener
 from ingressd.source.manifest import UNREADABLE, Manifest, Objects, Reader, file_ref, merge, unreadable
 from ingressd.source.scan import Found, Scan, signature
@@ -121,6 +121,17 @@ class DirectorySource:
         if problem.file or placed is None:
             return problem
         return msgspec.structs.replace(problem, file=placed.file, line=placed.line_of(problem.field))
+
+    def need(self, refs: Collection[ObjectRef]) -> None:
+        """See Source. All objects of the files are given in any case."""
+
+    def missing(self) -> Sequence[str]:
+        """See Source. load() has read everything."""
+        return ()
+
+    def figures(self) -> Mapping[str, WatchFigures]:
+        """See Source."""
+        return {}
 
     async def _reason_to_look(self, listener: Listener) -> set[str]:
         """Waits until files of ours were touched, the time of a missing object has come, or RESCAN is over."""

@@ -101,10 +101,10 @@ class Api:
             return self._client
 
     async def close(self) -> None:
-        """Closes all connections; nothing may be under way."""
+        """Closes all connections; nothing may be under way. The next request opens others."""
+        self._stale = True
         if self._client is not None:
-            await self._client.close()
-            self._client, self._stale = None, True
+            await self._client.rest_client.close()
 
     async def request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None, content: str = JSON

@@ -1,0 +1,228 @@
+"""Secrets and ConfigMaps, one by one: only those that something refers to, each by its name.
+
+A role may then name them (resourceNames), and no list holds anything else. What that costs is a connection for each
+watch, so it is bounded: WATCHED of them are watched, in the order in which they were first referred to, and change at
+once. The others are read every `Timing.poll` seconds; those that are missing sooner, after 0.5, 1, 2 ... seconds,
+because somebody is about to make them. CONCURRENT of them are read at a time. Where only `get` is granted, and not
+`list` and `watch`, all are read in this way.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from random import uniform
+from time import monotonic
+
+import msgspec
+
+from ingressd.aio import spawn
+from ingressd.model import ObjectRef, Problem
+from ingressd.resources import Resource, parse_json
+from ingressd.source.cluster.api import Api, ApiError
+from ingressd.source.cluster.backoff import Backoff
+from ingressd.source.cluster.kinds import NAMED
+from ingressd.source.cluster.listwatch import ListWatch, Name, Timing
+from ingressd.source.cluster.outage import Outage
+from ingressd.source.cluster.refusal import refusal
+
+WATCHED = 50
+CONCURRENT = 8
+JITTER = 0.1
+"""By which part a pause between two looks is longer or shorter."""
+
+
+class _One:
+    """What is known of one object that is referred to."""
+
+    def __init__(self, ref: ObjectRef) -> None:
+        self.ref = ref
+        self.resource: Resource | None = None
+        self.settled = False
+        """Whether it was read, found missing, or refused."""
+        self.problems: tuple[Problem, ...] = ()
+        self.watch: ListWatch[Resource] | None = None
+        self.watchable = True
+        self.heard: float | None = None
+        self.restarts = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Named:
+    """Calls `changed` as a ListWatch does, and `noted` when missing() or problems() are other than before."""
+
+    def __init__(
+        self,
+        api: Api,
+        changed: Callable[[ObjectRef, Resource | None], None],
+        noted: Callable[[], None],
+        outage: Outage,
+        timing: Timing,
+        watched: int = WATCHED,
+    ) -> None:
+        self._api = api
+        self._changed = changed
+        self._noted = noted
+        self._outage = outage
+        self._timing = timing
+        self._free = watched
+        """Watches that may still be opened."""
+        self._turns = asyncio.Semaphore(CONCURRENT)
+        self._ones: dict[ObjectRef, _One] = {}
+        self._running = False
+        self.failure: BaseException | None = None
+        """A defect that has ended the reading of an object."""
+
+    def want(self, refs: Collection[ObjectRef]) -> None:
+        """From now on these are read, and others are not."""
+        for ref in self._ones.keys() - refs:
+            self._drop(self._ones.pop(ref))
+        for ref in sorted(refs - self._ones.keys()):
+            one = self._ones[ref] = _One(ref)
+            if self._running:
+                self._start(one)
+
+    def start(self) -> None:
+        """Begins to read."""
+        self._running = True
+        self.failure = None
+        for one in self._ones.values():
+            self._start(one)
+
+    async def stop(self) -> None:
+        """Ends that; what is known stays."""
+        self._running = False
+        tasks = [one.task for one in self._ones.values() if one.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def missing(self) -> Iterator[ObjectRef]:
+        """Those of which nothing is known yet."""
+        return (ref for ref, one in self._ones.items() if not one.settled)
+
+    def problems(self) -> Iterator[Problem]:
+        """Of objects that cannot be read or must not be."""
+        for one in self._ones.values():
+            yield from one.problems
+
+    def figures(self) -> Iterator[tuple[str, int, float | None]]:
+        """For each object its kind, how often its watch broke off, and when there was last news of it."""
+        for ref, one in self._ones.items():
+            watch = one.watch
+            heard = watch.heard if watch is not None else one.heard
+            yield ref.kind, one.restarts + (watch.restarts if watch is not None else 0), heard
+
+    def _start(self, one: _One) -> None:
+        one.task = spawn(self._follow(one), f"read {one.ref}")
+        one.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.failure = task.exception()
+            self._noted()
+
+    def _drop(self, one: _One) -> None:
+        if one.task is not None:
+            one.task.cancel()
+        if one.resource is not None:
+            self._changed(one.ref, None)
+        self._noted()
+
+    async def _follow(self, one: _One) -> None:
+        backoff = Backoff(self._timing.shortest, self._timing.poll)
+        try:
+            while True:
+                if one.watchable and self._free:
+                    await self._watch(one)
+                await asyncio.sleep(await self._look(one, backoff))
+        finally:
+            self._outage.forget(one)
+
+    # --- watched
+
+    async def _watch(self, one: _One) -> None:
+        """Until the API server refuses to list or watch."""
+        ref, kind = one.ref, NAMED[one.ref.kind]
+        one.watch = watch = ListWatch(
+            self._api,
+            kind,
+            partial(parse_json, kind.name),
+            partial(self._saw_watched, one),
+            partial(self._note_watch, one),
+            self._outage,
+            self._timing,
+            ref.namespace,
+            {"fieldSelector": f"metadata.name={ref.name}"},
+            patient=False,
+        )
+        self._free -= 1
+        try:
+            await watch.run()
+            one.watchable = False
+        finally:
+            self._free += 1
+            one.watch = None
+            one.restarts += watch.restarts
+            one.heard = watch.heard
+
+    def _saw_watched(self, one: _One, _: Name, resource: Resource | None) -> None:
+        self._saw(one, resource)
+
+    def _saw(self, one: _One, resource: Resource | None) -> None:
+        if one.resource != resource:
+            one.resource = resource
+            self._changed(one.ref, resource)
+
+    def _note_watch(self, one: _One) -> None:
+        """What is refused here may be had by `get`, so it is no problem yet."""
+        watch = one.watch
+        if watch is None or watch.refused is not None:
+            return
+        problems = tuple(watch.problems())
+        if watch.listed and not watch.objects and not problems:
+            self._saw(one, None)  # it may have been there before this watch
+        self._settle(one, problems, watch.listed)
+
+    # --- looked at
+
+    async def _look(self, one: _One, backoff: Backoff) -> float:
+        """Reads the object. Gives the seconds to wait before the next look."""
+        ref, kind = one.ref, NAMED[one.ref.kind]
+        try:
+            async with self._turns:
+                data = await self._api.request("GET", kind.path(ref.namespace, ref.name))
+        except ApiError as error:
+            return self._look_failed(one, backoff, error)
+        self._heard(one)
+        backoff.reset()
+        found = parse_json(kind.name, msgspec.Raw(data))
+        if isinstance(found, tuple):
+            self._settle(one, tuple(Problem(ref, each.reason, each.message, each.field) for each in found))
+        else:
+            self._saw(one, found)
+            self._settle(one, ())
+        return self._timing.poll * uniform(1 - JITTER, 1 + JITTER)
+
+    def _look_failed(self, one: _One, backoff: Backoff, error: ApiError) -> float:
+        ref = one.ref
+        pause = max(backoff.pause(), error.retry_after)
+        if error.status == 404:
+            self._heard(one)
+            self._saw(one, None)
+            self._settle(one, ())
+        elif error.status == 403:
+            self._heard(one)
+            self._settle(one, (refusal(NAMED[ref.kind], "get", ref.namespace, error, ref.name),))
+        else:
+            self._outage.lost(one, one.heard, f"{ref}: {error.message}")
+        return pause
+
+    def _heard(self, one: _One) -> None:
+        one.heard = monotonic()
+        self._outage.found(one)
+
+    def _settle(self, one: _One, problems: tuple[Problem, ...], settled: bool = True) -> None:
+        if (one.problems, one.settled) != (problems, settled):
+            one.problems, one.settled = problems, settled
+            self._noted()
