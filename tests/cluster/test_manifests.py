@@ -1,5 +1,7 @@
 """The API server takes every object of manifests/, and its pods are what Pod Security allows."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 from tests.cluster.api import Api, ApiError
 from tests.cluster.apiserver import Cluster
 from tests.cluster.kubectl import kubectl
+from tests.kit import DEADLINE
 from tests.manifests.built import COMPONENTS, CUSTOM, MANIFESTS, OVERLAYS, Install, Object, install, kustomize, source
 
 PARTS = ["base", *OVERLAYS]
@@ -35,6 +38,27 @@ async def test_the_api_server_takes_it(name: str, cluster: Cluster, admin: Api, 
 async def test_the_api_server_takes_the_sample(cluster: Cluster, admin: Api, tmp_path: Path) -> None:
     found = kustomize(tmp_path, MANIFESTS / "sample", namespace=admin.namespace)
     try_out(cluster, tmp_path, found)
+
+
+async def test_what_kubectl_prints_can_be_looked_at_before_anything_is_installed(
+    cluster: Cluster, admin: Api, tmp_path: Path
+) -> None:
+    """As docs/deploy.md has it for those who come from ingress-nginx."""
+    found = kustomize(tmp_path, MANIFESTS / "sample", namespace=admin.namespace)
+    for each in found.of_kind("Service", "EndpointSlice", "Ingress"):
+        await admin.apply(each)
+    config = cluster.kubeconfig(tmp_path / "kubeconfig")
+    kinds = "ingress,ingressclass,service,endpointslice"
+    printed = kubectl("get", kinds, "--all-namespaces", "--output", "yaml", kubeconfig=config)
+    assert f"{admin.namespace}/legacy-api-service" in routes(printed)
+
+
+def routes(manifests: str) -> str:
+    """What `ingressd routes` prints."""
+    command = [sys.executable, "-m", "ingressd", "routes", "--manifests", "-"]
+    return subprocess.run(
+        command, input=manifests, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE
+    ).stdout
 
 
 async def create_pod(admin: Api, found: Install, level: str) -> None:

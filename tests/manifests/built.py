@@ -71,7 +71,8 @@ class Install:
     @property
     def service(self) -> Object:
         """The one that clients use."""
-        return next(each for each in self.of_kind("Service") if each["metadata"]["name"] == "ingressd")
+        (found,) = (each for each in self.of_kind("Service") if each["spec"]["ports"][0]["targetPort"] == "http")
+        return found
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -81,7 +82,14 @@ class Install:
     @property
     def arguments(self) -> list[str]:
         """As the container gets them: Kubernetes puts in the variables of its environment."""
-        return [text.replace("$(POD_NAMESPACE)", NAMESPACE) for text in self.container["args"]]
+        namespace = self.workload["metadata"]["namespace"]
+        return [text.replace("$(POD_NAMESPACE)", namespace) for text in self.container["args"]]
+
+    @property
+    def published(self) -> list[str]:
+        """The Service whose addresses go into the status, NAMESPACE/NAME, if there is one."""
+        given = [text.partition("=")[2] for text in self.arguments if text.startswith("--publish-service=")]
+        return given[-1:]
 
     @property
     def values(self) -> Values:
