@@ -80,7 +80,7 @@ class Exchange:
         "_request",
         "_responded",
         "_response",
-        "_tried",
+        "_unreachable",
         "_upstream",
         "head_only",
         "request_done",
@@ -94,7 +94,8 @@ class Exchange:
         self._record = record
         self._policy: Policy | None = None
         self._cluster: ClusterState | None = None
-        self._tried: list[EndpointState] | None = None
+        self._unreachable: list[EndpointState] | None = None
+        """Endpoints that accepted no connection."""
         self._upstream: Upstream | None = None
         self._attempt: Attempt | None = None
         self._attempt_started = 0.0
@@ -194,16 +195,17 @@ class Exchange:
         else:
             added = untrusted_fields(head, downstream.client_fields, record.request_id)
         self._request = head.forward(added)
-        self._try(False)
+        if not self._try(None, False):
+            self.respond(NO_ENDPOINT)
 
-    def _try(self, fresh: bool) -> bool:
-        """Makes an attempt on the next endpoint; `fresh` on a new connection. False if there is no endpoint to try."""
+    def _try(self, last: EndpointState | None, fresh: bool) -> bool:
+        """Makes an attempt, after one on `last` that failed; `fresh` on a new connection. False without an endpoint."""
         context = self._context
         cluster = self._cluster
-        endpoint = cluster.pick(self._tried) if cluster is not None else None
+        if cluster is None:
+            return False
+        endpoint = cluster.pick() if last is None else cluster.pick_again(last, self._unreachable or [])
         if endpoint is None:
-            if not self._record.attempts:
-                self.respond(NO_ENDPOINT)
             return False
         attempt = Attempt(endpoint.text)
         self._record.attempts.append(attempt)
@@ -242,10 +244,10 @@ class Exchange:
     def _connect_failed(self, endpoint: EndpointState, reason: str) -> None:
         """Nothing was sent, so any method may go to another endpoint; but not to the one that just failed."""
         self._fail_attempt(reason)
-        if self._tried is None:
-            self._tried = []
-        self._tried.append(endpoint)
-        if len(self._record.attempts) < self.tries() and self._try(False):
+        if self._unreachable is None:
+            self._unreachable = []
+        self._unreachable.append(endpoint)
+        if len(self._record.attempts) < self.tries() and self._try(endpoint, False):
             self._context.counters.retries += 1
             return
         self.respond(reason)
@@ -394,7 +396,12 @@ class Exchange:
             self._record.reason = reason
             self._cut()
             return
-        if reason == UPSTREAM_CLOSED and not upstream.responding and self._may_repeat(nothing_sent) and self._try(True):
+        if (
+            reason == UPSTREAM_CLOSED
+            and not upstream.responding
+            and self._may_repeat(nothing_sent)
+            and self._try(upstream.endpoint, True)
+        ):
             self._context.counters.retries += 1
             return
         self.respond(reason, detail)

@@ -36,13 +36,14 @@ class EndpointState:
 class ClusterState:
     """The endpoints of one cluster and whose turn it is."""
 
-    __slots__ = ("_next", "_offset", "_picked", "endpoints")
+    __slots__ = ("_again", "_next", "_offset", "_picked", "endpoints")
 
     def __init__(self, offset: int) -> None:
         self.endpoints: list[EndpointState] = []
         """Sorted by address."""
         self._offset = offset
         self._next = 0
+        self._again = 0
         self._picked: EndpointState | None = None
 
     def replace(self, endpoints: list[EndpointState]) -> None:
@@ -53,19 +54,36 @@ class ClusterState:
         elif endpoints:
             self._next = self._offset % len(endpoints)
 
-    def pick(self, tried: list[EndpointState] | None) -> EndpointState | None:
-        """The next endpoint in turn that is not among `tried`; None if there is none."""
+    def pick(self) -> EndpointState | None:
+        """The next endpoint in turn; None if there is none."""
+        turn = self._next
+        if turn >= len(self.endpoints):
+            if not self.endpoints:
+                return None
+            turn = 0
+        self._next = turn + 1
+        self._picked = self.endpoints[turn]
+        return self._picked
+
+    def pick_again(self, last: EndpointState, unreachable: list[EndpointState]) -> EndpointState | None:
+        """The endpoint for a further try: not one of `unreachable`, and another than `last` if there is one.
+
+        A round of its own. If further tries used up turns, the requests of two endpoints would all begin with the same
+        one, even one that is dead.
+        """
         count = len(self.endpoints)
+        only = None
         for _ in range(count):
-            turn = self._next
+            turn = self._again
             if turn >= count:
                 turn = 0
-            self._next = turn + 1
+            self._again = turn + 1
             state = self.endpoints[turn]
-            if tried is None or state not in tried:
-                self._picked = state
-                return state
-        return None
+            if state not in unreachable:
+                if state is not last:
+                    return state
+                only = state
+        return only
 
 
 class Registry:

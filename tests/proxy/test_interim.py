@@ -47,6 +47,13 @@ async def test_a_final_response_in_place_of_100_reaches_the_client_and_ends_its_
         await upstream.all_closed()
 
 
+async def test_a_refusal_of_our_own_comes_in_place_of_100_too() -> None:
+    async with Worker() as worker, Client(worker.port) as client:
+        response = await client.ask(EXPECTING)
+        assert (response.status, response.get(b"connection")) == (404, b"close")
+        assert await client.ended()
+
+
 async def test_an_upstream_that_ignores_the_expectation_gets_the_body_once_the_client_is_tired_of_waiting() -> None:
     async def script(connection: Connection) -> None:
         while (message := await connection.request()) is not None:

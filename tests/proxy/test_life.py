@@ -106,6 +106,17 @@ async def test_idle_connections_are_closed_at_once_when_it_ends() -> None:
         await worker.exited()
 
 
+async def test_a_log_that_nobody_reads_does_not_keep_it_from_its_end() -> None:
+    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+        worker.stop_reading_log()
+        for _ in range(20):
+            await client.send(get("/", "User-Agent: " + "x" * 8000) * 10)
+            for _ in range(10):
+                await client.response()
+        worker.process.send_signal(signal.SIGTERM)
+        await worker.exited()
+
+
 async def test_a_worker_number_and_settings_arrive_before_anything_is_served() -> None:
     settings = msgspec.structs.replace(SETTINGS, worker=1, workers=2)
     async with Upstream(always(ok())) as upstream, Worker(settings=settings) as worker, Client(worker.port) as client:
