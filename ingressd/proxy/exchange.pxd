@@ -22,7 +22,7 @@ cdef class Exchange:
     cdef Record _record
     cdef object _policy
     cdef ClusterState _cluster
-    cdef list _tried
+    cdef list _unreachable
     cdef Upstream _upstream
     cdef Attempt _attempt
     cdef double _attempt_started
@@ -48,7 +48,7 @@ cdef class Exchange:
     )
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
-    cdef bint _try(self, bint fresh) except -1
+    cdef bint _try(self, EndpointState last, bint fresh) except -1
     @cython.locals(replay=list)
     cdef _attach(self, Upstream upstream)
     cpdef bint wants_data(self)

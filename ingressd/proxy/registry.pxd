@@ -12,7 +12,9 @@ cdef class ClusterState:
     cdef readonly list endpoints
     cdef Py_ssize_t _offset
     cdef Py_ssize_t _next
+    cdef Py_ssize_t _again
     cdef EndpointState _picked
 
-    @cython.locals(count=Py_ssize_t, turn=Py_ssize_t, _=Py_ssize_t, state=EndpointState)
-    cpdef EndpointState pick(self, list tried)
+    @cython.locals(turn=Py_ssize_t)
+    cpdef EndpointState pick(self)
+    cpdef EndpointState pick_again(self, EndpointState last, list unreachable)
