@@ -1,0 +1,61 @@
+"""Token buckets, and the memory of rights that are missing."""
+
+import logging
+
+import pytest
+
+from ingressd.control.pacing import PAUSE, SHOWN, Refusals, TokenBucket
+
+
+def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
+    bucket = TokenBucket(rate=2.0, burst=3)
+    waits = []
+    for _ in range(6):
+        waits.append(bucket.wait(100.0))
+        bucket.take(100.0)
+    assert waits == pytest.approx([0, 0, 0, 0.5, 1.0, 1.5])
+
+
+def test_a_bucket_fills_up_again_but_not_beyond_its_burst() -> None:
+    bucket = TokenBucket(rate=2.0, burst=3)
+    for _ in range(3):
+        bucket.take(0.0)
+    assert not bucket.is_full(1.4)
+    assert bucket.is_full(1.5)
+    for _ in range(3):
+        assert bucket.wait(1000.0) == 0
+        bucket.take(1000.0)
+    assert bucket.wait(1000.0) == pytest.approx(0.5)
+
+
+def test_over_a_long_time_a_bucket_gives_no_more_than_its_rate() -> None:
+    bucket, now, taken = TokenBucket(rate=10.0, burst=5), 0.0, 0
+    while now < 60:
+        now += bucket.wait(now)
+        bucket.take(now)
+        taken += 1
+    assert taken == pytest.approx(605, abs=2)
+
+
+def test_a_refusal_pauses_its_namespace_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals("nothing is written")
+    assert not refusals.paused("shop", 0.0)
+    refusals.note("shop", "no right", 0.0)
+    assert refusals.paused("shop", PAUSE - 1)
+    assert not refusals.paused("shop", PAUSE)
+    assert not refusals.paused("blog", 0.0)
+    refusals.note("shop", "no right", PAUSE)
+    assert caplog.messages == ["nothing is written in namespace shop: no right"]
+    refusals.granted("shop")
+    assert not refusals.paused("shop", PAUSE + 1)
+    refusals.note("shop", "no right", 2 * PAUSE)
+    assert len(caplog.messages) == 2
+
+
+def test_refusals_everywhere_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    refusals = Refusals("nothing is written")
+    for number in range(100):
+        refusals.note(f"n{number}", "no right", 0.0)
+    assert len(caplog.messages) == SHOWN
+    assert refusals.paused("n99", 1.0)
