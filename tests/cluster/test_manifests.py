@@ -10,8 +10,20 @@ import yaml
 from tests.cluster.api import Api, ApiError
 from tests.cluster.apiserver import Cluster
 from tests.cluster.kubectl import kubectl
+from tests.cluster.until import until
 from tests.kit import DEADLINE
-from tests.manifests.built import COMPONENTS, CUSTOM, MANIFESTS, OVERLAYS, Install, Object, install, kustomize, source
+from tests.manifests.built import (
+    COMPONENTS,
+    CUSTOM,
+    MANIFESTS,
+    OVERLAYS,
+    Install,
+    Object,
+    install,
+    kustomize,
+    source,
+    yaml_blocks,
+)
 
 PARTS = ["base", *OVERLAYS]
 
@@ -59,6 +71,33 @@ def routes(manifests: str) -> str:
     return subprocess.run(
         command, input=manifests, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE
     ).stdout
+
+
+async def test_the_role_of_the_documentation_opens_the_secrets_that_it_names_and_no_other(
+    cluster: Cluster, admin: Api
+) -> None:
+    (text,) = (block for block in yaml_blocks() if "resourceNames" in block)
+    home = admin.namespace
+    await admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ingressd"}})
+    await admin.apply(
+        text.replace("namespace: shop", f"namespace: {home}").replace("space: ingressd", f"space: {home}")
+    )
+
+    async with cluster.api(await admin.token("ingressd"), home) as ingressd:
+
+        async def allowed() -> bool:
+            try:
+                await ingressd.list("Secret", fieldSelector="metadata.name=shop-tls")
+            except ApiError as error:
+                if error.status != 403:
+                    raise
+                return False
+            return True
+
+        await until(allowed, "the role is in effect")
+        for query in ({}, {"fieldSelector": "metadata.name=other"}):
+            with pytest.raises(ApiError, match="403"):
+                await ingressd.list("Secret", **query)
 
 
 async def create_pod(admin: Api, found: Install, level: str) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,6 +140,12 @@ def kustomize(folder: Path, *resources: Path, components: Sequence[Path] = (), *
     with (folder / "kustomization.yaml").open("x") as file:
         yaml.safe_dump(document, file)
     return built(folder)
+
+
+def yaml_blocks() -> list[str]:
+    """Those of docs/deploy.md."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    return re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

@@ -1,6 +1,5 @@
 """Each way to install ingressd builds, and fits the program that it starts."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from tests.manifests.built import (
     matches,
     selectors,
     source,
+    yaml_blocks,
 )
 
 SPARE = 10.0
@@ -174,6 +174,7 @@ OBJECTS = {
     Rule("patch", "networking.k8s.io", "ingresses/status", ""),
     Rule("create", "events.k8s.io", "events", ""),
     Rule("patch", "events.k8s.io", "events", ""),
+    Rule("get", "", "secrets", ""),
 }
 CLASSES = {Rule(verb, "networking.k8s.io", "ingressclasses", "") for verb in FOLLOW}
 LEASES = {
@@ -323,8 +324,7 @@ def test_the_sample_is_in_one_namespace_and_its_parts_fit() -> None:
 
 
 def test_the_kustomizations_of_the_documentation_build(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "kind: Kustomization" in block]
+    blocks = [block for block in yaml_blocks() if "kind: Kustomization" in block]
     assert len(blocks) > 1
     for number, block in enumerate(blocks):
         document = yaml.safe_load(block)
