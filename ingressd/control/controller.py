@@ -20,6 +20,7 @@ from ingressd import __version__
 from ingressd.admin.view import WorkerStatus
 from ingressd.control.build import compiled_summary, hot_modules
 from ingressd.control.dns import Resolver
+from ingressd.control.holdoff import LONGEST, HoldOff
 from ingressd.control.options import Options
 from ingressd.control.problem_log import ProblemLog
 from ingressd.control.reconcile import Reconciler
@@ -48,11 +49,16 @@ class AddressesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOff:
+    """What has changed may have waited long enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     signal: signal.Signals
 
 
-Event = SourceChanged | AddressesChanged | Stop | WorkerEvent
+Event = SourceChanged | AddressesChanged | HeldOff | Stop | WorkerEvent
 
 
 class Controller:
@@ -71,12 +77,20 @@ class Controller:
         self._figures = ControllerFigures(config_hash=lambda: self._reconciler.published.checksum)
         build = BuildInfo(__version__, platform.python_version(), compiled_summary(hot_modules()))
         self._page = Page(options.identity, build, self._totals, self._figures)
-        self._changed: float | None = None
-        """When the oldest change was seen that is not published yet."""
+        self._source = source
+        self._hold_off = HoldOff()
+        self._timer: asyncio.TimerHandle | None = None
+        """Runs while something that has changed is held off."""
         self._retranslate = False
         """Whether objects are among what changed, or only addresses."""
         self._spreading: dict[int, float] = {}
         """Generations that not every worker serves yet, and when the oldest change in each was seen."""
+        self._needed: Sequence[ObjectRef] = ()
+        """What the source was last asked for by name."""
+        self._told: Sequence[Problem] = ()
+        """Problems that the log has."""
+        self._started = False
+        """Whether the workers were started, which is when the source is complete for the first time."""
         self._was_ready = False
         self._stopping = False
 
@@ -85,7 +99,8 @@ class Controller:
         self._events.put_nowait((self._clock(), event))
 
     async def run(self, first: Changes) -> None:
-        """Publishes what `first` holds, starts the workers, and serves until told to stop.
+        """Starts the workers as soon as the source has given all there is, which may be `first`, and serves until told
+        to stop. Until then connections wait in the listening sockets: no part of the objects is served for the whole.
 
         Everything that changes the state happens in this loop, one thing at a time:
 
@@ -96,23 +111,21 @@ class Controller:
         - a worker has exited: another one is due, at once or after a pause
         - a worker is due: it is started with the whole state
         - a signal asks to stop
+        - what has changed was held off and is due
 
-        Changes that wait together are translated and published together.
+        Changes that wait together are translated and published together (`holdoff` says when).
         """
         self._reconciler.take(first)
         self._note_change(self._clock(), of_objects=True)
-        self._publish()
-        # The objects stay; going over them again and again would double the time that each change takes.
-        gc.collect()
-        gc.freeze()
-        for worker in list(self._workers):
-            await self._workers.start(worker.number, self._whole())
+        await self._bring_up_to_date()
         while True:
             seen, event = await self._events.get()
             match event:
                 case SourceChanged(changes):
                     if self._reconciler.take(changes):
                         self._note_change(seen, of_objects=True)
+                    elif not self._started:  # perhaps nothing more is missing
+                        self._note_change(seen, of_objects=False)
                 case AddressesChanged():
                     self._note_change(seen, of_objects=False)
                 case Said(number, Serving(generation)):
@@ -127,15 +140,19 @@ class Controller:
                 case Due(number):
                     self._figures.worker_restarts += 1
                     await self._workers.start(number, self._whole())
+                case HeldOff():
+                    pass
                 case Stop(cause):
                     _log.info("stopping: %s", cause.name)
                     return
-            if self._changed is not None and self._events.empty():
-                self._publish()
+            if self._is_due():
+                await self._bring_up_to_date()
 
     async def stop(self) -> None:
         """Ends the workers, giving them STOP_GRACE seconds."""
         self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
         await self._resolver.close()
         await self._workers.stop(STOP_GRACE)
 
@@ -144,18 +161,57 @@ class Controller:
         self._workers.kill()
 
     def _note_change(self, seen: float, *, of_objects: bool) -> None:
-        self._changed = seen if self._changed is None else self._changed
+        self._hold_off.changed(seen)
         self._retranslate |= of_objects
 
-    def _publish(self) -> None:
-        """Brings what is published up to date with objects and addresses."""
-        seen, self._changed = self._changed, None
+    def _is_due(self) -> bool:
+        """Whether to publish now. Takes care that this is asked again in time."""
+        now, oldest = self._clock(), self._hold_off.oldest
+        if oldest is None:
+            return False
+        if self._hold_off.due > now:
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_at(self._hold_off.due, self._held_off)
+            return False
+        return self._events.empty() or now >= oldest + LONGEST
+
+    def _held_off(self) -> None:
+        self._timer = None
+        self.post(HeldOff())
+
+    async def _bring_up_to_date(self) -> None:
+        seen = self._hold_off.oldest
+        self._publish(seen)
+        self._hold_off.published(self._clock())
+        if self._started or self._source.missing():
+            return
+        self._started = True
+        # The objects stay; going over them again and again would double the time that each change takes.
+        gc.collect()
+        gc.freeze()
+        for worker in list(self._workers):
+            await self._workers.start(worker.number, self._whole())
+
+    def _translate(self) -> None:
+        """Brings what is wanted up to date with the objects."""
+        self._reconciler.rebuild()
+        self._resolver.set_names(self._reconciler.dns_names())
+        if self._reconciler.references is not self._needed:
+            self._needed = self._reconciler.references
+            self._source.need(self._needed)
+
+    def _publish(self, seen: float | None) -> None:
+        """Brings what is published up to date with objects and addresses. `seen` is when the oldest change was."""
         retranslate, self._retranslate = self._retranslate, False
+        update: Update | None = None
         try:
             if retranslate:
-                self._reconciler.rebuild()
-                self._resolver.set_names(self._reconciler.dns_names())
-            update = self._reconciler.publish(self._resolver.addresses, self._resolver.problems())
+                self._translate()
+            if self._started or not self._source.missing():
+                update = self._reconciler.publish(self._resolver.addresses, self._resolver.problems())
+            else:
+                self._reconciler.note_problems(self._resolver.problems())
         except Exception:
             # A defect of ours that some object brings out must not take down what is served: that stays as it was.
             _log.exception("the objects cannot be translated; what was published before stays")
@@ -163,7 +219,9 @@ class Controller:
             self._figures.last_ok = False
             return
         self._figures.last_ok = True
-        self._problem_log.update(self._reconciler.problems)
+        if self._reconciler.problems is not self._told:
+            self._told = self._reconciler.problems
+            self._problem_log.update(self._told)
         if update is None:
             return
         self._figures.published += 1
@@ -230,6 +288,8 @@ class Controller:
     def missing(self) -> Sequence[str]:
         if self._stopping:
             return ["the controller is stopping"]
+        if not self._started:
+            return self._source.missing() or ["the workers are about to be started"]
         if not self.generation:
             return ["the objects could not be translated yet: see the log"]
         return [
@@ -247,6 +307,7 @@ class Controller:
         figures.generation = self.generation
         figures.problems = Counter((problem.reason, problem.severity.value) for problem in self.problems)
         figures.objects = self._reconciler.objects()
+        figures.watches = self._source.figures()
         return self._page.pieces()
 
 

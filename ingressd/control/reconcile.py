@@ -13,12 +13,14 @@ import msgspec
 
 from ingressd.control.dns import Addresses, with_addresses
 from ingressd.model import Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
-from ingressd.resources import Store
+from ingressd.resources import Endpoints, EndpointSlice, Resource, Store
 from ingressd.source.base import Changes
-from ingressd.translate import Options, Translation, translate
+from ingressd.translate import Options, Translation, Translator
 
 Locate = Callable[[Problem], Problem]
 """Adds the file and line of a problem, as far as the source knows them."""
+
+_OF_A_SERVICE = (EndpointSlice, Endpoints)
 
 
 class Published:
@@ -51,10 +53,16 @@ class Reconciler:
         self._locate = locate
         self._store = Store()
         self._source_problems: tuple[Problem, ...] = ()
+        self._translator: Translator | None = None
+        """None if all has to be translated anew."""
+        self._services: set[tuple[str, str]] = set()
+        """Those whose endpoints have changed since the translation: namespace and name."""
         self._translation = Translation(Snapshot())
-        self._translation_problems: tuple[Problem, ...] = ()
+        self._dns_clusters: tuple[Cluster, ...] = ()
+        self._found: tuple[Problem, ...] = ()
+        """What `problems` was made of."""
         self.problems: tuple[Problem, ...] = ()
-        """All there are now, of the source, of translate and of DNS, with their places; sorted."""
+        """All there are now, with their places; sorted. The same tuple as long as nothing has changed."""
         self.published = Published(0, Snapshot())
 
     @property
@@ -66,22 +74,53 @@ class Reconciler:
         """How many objects there are, by kind."""
         return Counter(resource.KIND for resource in self._store)
 
+    @property
+    def references(self) -> tuple[ObjectRef, ...]:
+        """The objects that have to be read by name, sorted."""
+        return self._translation.references
+
     def dns_names(self) -> frozenset[str]:
         """The names that have to be resolved for clusters."""
-        return frozenset(cluster.dns_name for cluster in self._dns_clusters())
+        return frozenset(cluster.dns_name for cluster in self._dns_clusters)
 
     def take(self, changes: Changes) -> bool:
         """Puts the changes into the store. False if nothing that we read has changed."""
-        upserted = [self._store.upsert(resource) for resource in changes.upserts]
-        removed = [self._store.remove(ref) for ref in changes.removals]
-        other_problems = changes.problems != self._source_problems
+        changed = changes.problems != self._source_problems
         self._source_problems = changes.problems
-        return any(upserted) or any(removed) or other_problems
+        for resource in changes.upserts:
+            former = self._store.get(resource.ref) if isinstance(resource, _OF_A_SERVICE) else None
+            if self._store.upsert(resource):
+                changed = True
+                self._note_change(former, resource)
+        for ref in changes.removals:
+            former = self._store.get(ref)
+            if self._store.remove(ref):
+                changed = True
+                self._note_change(former)
+        return changed
+
+    def _note_change(self, *selves: Resource | None) -> None:
+        """Something has changed: what it was, what it is. Endpoints alone are no reason to translate all anew."""
+        for one in selves:
+            if isinstance(one, EndpointSlice):
+                self._services.add((one.namespace, one.service))
+            elif isinstance(one, Endpoints):
+                self._services.add((one.namespace, one.name))
+            elif one is not None:
+                self._translator = None
 
     def rebuild(self) -> None:
-        """Works out anew what the objects mean."""
-        self._translation = translate(self._store, self._options)
-        self._translation_problems = tuple(map(self._locate, self._translation.problems))
+        """Works out what the objects mean now."""
+        translator, self._translator = self._translator, None  # if this fails, all is translated the next time
+        services, self._services = self._services, set()
+        if translator is None:
+            translator = Translator(self._store, self._options)
+            clusters = translator.translation.snapshot.clusters
+            self._dns_clusters = tuple(cluster for cluster in clusters if cluster.dns_name)
+        elif services:
+            translator.update_endpoints(services)
+        self._translator = translator
+        self._translation = translator.translation
 
     def publish(self, addresses: Addresses, dns_errors: Mapping[str, str]) -> Update | None:
         """What leads from the snapshot published before to the one that is wanted now, which then counts as published.
@@ -89,9 +128,10 @@ class Reconciler:
 
         `addresses` are those of dns_names(); `dns_errors` says by name what their look-ups met.
         """
-        dns_problems = map(self._locate, self._dns_problems(dns_errors))
-        self.problems = tuple(sorted({*self._source_problems, *self._translation_problems, *dns_problems}))
-        snapshot = with_addresses(self._translation.snapshot, addresses)
+        self.note_problems(dns_errors)
+        snapshot = self._translation.snapshot
+        if self._dns_clusters:
+            snapshot = with_addresses(snapshot, addresses)
         generation = self.published.generation + 1
         update = diff(self.published.snapshot, snapshot, generation)
         if update is None and generation > 1:
@@ -99,12 +139,17 @@ class Reconciler:
         self.published = Published(generation, snapshot)
         return update or self.published.whole()
 
-    def _dns_clusters(self) -> Iterator[Cluster]:
-        return (cluster for cluster in self._translation.snapshot.clusters if cluster.dns_name)
+    def note_problems(self, dns_errors: Mapping[str, str]) -> None:
+        """Brings `problems` up to date."""
+        located = map(self._locate, (*self._translation.problems, *self._dns_problems(dns_errors)))
+        found = (*self._source_problems, *located)
+        if found != self._found:
+            self._found = found
+            self.problems = tuple(sorted(set(found)))
 
     def _dns_problems(self, errors: Mapping[str, str]) -> Iterator[Problem]:
         """Addresses found earlier stay in use, so a failure is only a warning."""
-        for cluster in self._dns_clusters():
+        for cluster in self._dns_clusters:
             if error := errors.get(cluster.dns_name):
                 yield Problem(
                     ObjectRef("Service", cluster.key.namespace, cluster.key.service),

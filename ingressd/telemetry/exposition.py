@@ -67,6 +67,8 @@ class ControllerFigures:
     """How many, by (reason, severity)."""
     objects: Mapping[str, int] = field(default_factory=dict)
     """How many objects the controller holds, by kind."""
+    watches: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
+    """Of a cluster, by kind: how often a watch broke off, and seconds without news; None before the first."""
     propagation: Histogram = field(default_factory=Histogram)
     """Seconds from a change seen to every worker serving it."""
     published: int = 0
@@ -244,6 +246,16 @@ class _OwnFigures(Collector):
         for kind, count in sorted(figures.objects.items()):
             objects.add_metric((kind,), count)
         yield objects
+        restarts = CounterMetricFamily(
+            f"{OWN_PREFIX}watch_restarts", "Watches that broke off, by kind.", None, ("kind",)
+        )
+        ages = _gauge("sync_age_seconds", "Since the API server last said anything of the kind.", ("kind",))
+        for kind, (count, age) in sorted(figures.watches.items()):
+            restarts.add_metric((kind,), count)
+            if age is not None:
+                ages.add_metric((kind,), age)
+        yield restarts
+        yield ages
         counts = accumulate(figures.propagation.counts)
         bounds = (*(f"{bound:g}" for bound in figures.propagation.bounds), "+Inf")
         yield HistogramMetricFamily(

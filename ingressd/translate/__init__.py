@@ -5,6 +5,6 @@ with an object alone is found in `resources`, before it gets here.
 """
 
 from ingressd.translate.options import CONTROLLER_CLASS, INGRESS_CLASS, Options
-from ingressd.translate.translation import Translation, translate
+from ingressd.translate.translation import Translation, Translator, translate
 
-__all__ = ["CONTROLLER_CLASS", "INGRESS_CLASS", "Options", "Translation", "translate"]
+__all__ = ["CONTROLLER_CLASS", "INGRESS_CLASS", "Options", "Translation", "Translator", "translate"]

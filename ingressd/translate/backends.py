@@ -1,12 +1,15 @@
 """Backends of Ingresses -> clusters. What a backend lacks is a Problem of the Ingress; its route stays all the same."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ingressd.model import Cluster, ClusterKey, Endpoint, ObjectRef, Problem, Severity
 from ingressd.resources import IngressBackend, Service, ServicePort, ServiceType, Store
 from ingressd.resources.finding import listing, shown
 from ingressd.resources.ingress import ServiceBackendPort
+from ingressd.resources.store import Name
 from ingressd.resources.syntax import port_fault
 from ingressd.translate.addresses import canonical, is_loopback
 from ingressd.translate.endpoints import find_endpoints
@@ -26,20 +29,33 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a backend. A cluster without endpoints answers 503."""
+    """What became of a backend. A cluster without endpoints answers 503. `problems` are those of EndpointSlices."""
 
     cluster: Cluster
     fault: Fault | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Refreshed(NamedTuple):
+    """What a look at endpoints has changed: clusters as they are now, and whether problems() differs."""
+
+    clusters: list[Cluster]
+    other_problems: bool
 
 
 class Backends:
-    """Resolves the backends of one translation, each Service port once."""
+    """Resolves the backends of one translation, each Service port once, and again when its endpoints have changed."""
 
-    def __init__(self, store: Store, problems: list[Problem]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._problems = problems
         self._outcomes: dict[ClusterKey, Outcome] = {}
-        self._told: set[tuple[ObjectRef, ClusterKey]] = set()
+        self._ports: dict[ClusterKey, ServiceBackendPort] = {}
+        self._keys: defaultdict[Name, list[ClusterKey]] = defaultdict(list)
+        """By namespace and name of the Service."""
+        self._users: defaultdict[ClusterKey, dict[ObjectRef, str]] = defaultdict(dict)
+        """The objects that use a Service port, each with the first place in it that does."""
+        self._unusable: list[Problem] = []
+        """Of backends that no change of endpoints can make better."""
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
@@ -53,36 +69,53 @@ class Backends:
         service = backend.service
         if service is None:
             message = "a resource backend is not supported: write `service` with the `name` and `port` of a Service"
-            self._problems.append(Problem(source, "ResourceBackend", message, f"{field}.resource"))
+            self._unusable.append(Problem(source, "ResourceBackend", message, f"{field}.resource"))
             return None
         key = ClusterKey(source.namespace, service.name, str(service.port))
-        outcome = self._outcomes.get(key)
-        if outcome is None:
-            outcome = self._outcomes[key] = self._outcome(key, service.port)
-        if outcome.fault is not None and (source, key) not in self._told:
-            self._told.add((source, key))
-            fault = outcome.fault
-            place = ".".join(filter(None, (field, fault.field)))
-            self._problems.append(Problem(source, fault.reason, fault.message, place, fault.severity))
-        return key
+        return self._use(key, service.port, source, field)
 
     def resolve_first_port(self, source: ObjectRef) -> ClusterKey | None:
         """The cluster of the first port of a Service that the controller's flags name."""
         service = self._store.service(source.namespace, source.name)
         if service is None:
             message = f"--default-backend-service names {source.namespace}/{source.name}, which does not exist"
-            self._problems.append(Problem(source, SERVICE_NOT_FOUND, message))
+            self._unusable.append(Problem(source, SERVICE_NOT_FOUND, message))
             return None
         if not service.spec.ports:
             message = "--default-backend-service needs a Service with a port: add one to spec.ports"
-            self._problems.append(Problem(source, PORT_NOT_FOUND, message, "spec.ports"))
+            self._unusable.append(Problem(source, PORT_NOT_FOUND, message, "spec.ports"))
             return None
         port = ServiceBackendPort(number=service.spec.ports[0].port)
-        key = ClusterKey(source.namespace, source.name, str(port))
-        outcome = self._outcomes.setdefault(key, self._outcome(key, port))
-        if outcome.fault is not None:
-            fault = outcome.fault
-            self._problems.append(Problem(source, fault.reason, fault.message, "", fault.severity))
+        return self._use(ClusterKey(source.namespace, source.name, str(port)), port, source, "")
+
+    def problems(self) -> Iterator[Problem]:
+        """Of all backends that were resolved."""
+        yield from self._unusable
+        for key, outcome in self._outcomes.items():
+            yield from outcome.problems
+            if outcome.fault is not None:
+                for source, field in self._users[key].items():
+                    yield _problem(source, field, outcome.fault)
+
+    def refresh(self, services: Iterable[Name]) -> Refreshed:
+        """Looks again for the endpoints of these Services (namespace and name). Nothing else may have changed in the
+        store."""
+        clusters: list[Cluster] = []
+        other_problems = False
+        for key in [key for service in services for key in self._keys.get(service, ())]:
+            former = self._outcomes[key]
+            outcome = self._outcomes[key] = self._outcome(key, self._ports[key])
+            if outcome.cluster != former.cluster:
+                clusters.append(outcome.cluster)
+            other_problems |= (outcome.fault, outcome.problems) != (former.fault, former.problems)
+        return Refreshed(clusters, other_problems)
+
+    def _use(self, key: ClusterKey, port: ServiceBackendPort, source: ObjectRef, field: str) -> ClusterKey:
+        if key not in self._outcomes:
+            self._outcomes[key] = self._outcome(key, port)
+            self._ports[key] = port
+            self._keys[key.namespace, key.service].append(key)
+        self._users[key].setdefault(source, field)
         return key
 
     def _outcome(self, key: ClusterKey, wanted: ServiceBackendPort) -> Outcome:
@@ -102,12 +135,17 @@ class Backends:
         if external:
             return _external(key, service, port)
         found = find_endpoints(self._store, service, port)
-        self._problems += found.problems
         cluster = Cluster(key, found.endpoints)
         if found.endpoints:
-            return Outcome(cluster)
+            return Outcome(cluster, None, found.problems)
         message = f"Service {key.service} {found.why}: requests are answered with 503"
-        return Outcome(cluster, Fault(NO_ENDPOINTS, message, "service.name", Severity.WARNING))
+        return Outcome(cluster, Fault(NO_ENDPOINTS, message, "service.name", Severity.WARNING), found.problems)
+
+
+def _problem(source: ObjectRef, field: str, fault: Fault) -> Problem:
+    """`field` is empty for the backend that flags name: it has no place in an object."""
+    place = ".".join(filter(None, (field, fault.field))) if field else ""
+    return Problem(source, fault.reason, fault.message, place, fault.severity)
 
 
 def _find_port(service: Service, wanted: ServiceBackendPort) -> ServicePort | None:

@@ -7,6 +7,7 @@ import msgspec
 from ingressd.model import ObjectRef, Problem, Route, Severity, Snapshot
 from ingressd.resources import Ingress, Store
 from ingressd.resources.finding import listing, shown
+from ingressd.resources.store import Name
 from ingressd.translate.annotations import CANARY, annotation_faults, is_canary
 from ingressd.translate.backends import Backends
 from ingressd.translate.classes import CLASS_ANNOTATION, Classes
@@ -15,11 +16,13 @@ from ingressd.translate.options import Options
 
 
 class Translation(msgspec.Struct, frozen=True):
-    """`problems` are sorted and distinct; `passed_over` are the Ingresses of other controllers, sorted."""
+    """All sorted. `problems` are distinct; `passed_over` are the Ingresses of other controllers; `references` are the
+    Secrets that our Ingresses name, whether they exist or not."""
 
     snapshot: Snapshot
     problems: tuple[Problem, ...] = ()
     passed_over: tuple[ObjectRef, ...] = ()
+    references: tuple[ObjectRef, ...] = ()
 
 
 def translate(store: Store, options: Options) -> Translation:
@@ -27,34 +30,59 @@ def translate(store: Store, options: Options) -> Translation:
 
     Never raises for a bad object: what it asks for and cannot have is a Problem, and the rest goes on.
     """
-    classes = Classes(store.ingress_classes, options)
-    ours: list[Ingress] = []
-    passed_over: list[ObjectRef] = []
-    for ingress in store.ingresses:
-        if classes.has(ingress):
-            ours.append(ingress)
-        else:
-            passed_over.append(ingress.ref)
-    ours.sort(key=lambda ingress: ingress.metadata.age)
-    problems: list[Problem] = []
-    hosts = Hosts(problems)
-    backends = Backends(store, problems)
-    for ingress in ours:
-        problems += _remarks(ingress)
-        if is_canary(ingress.metadata.annotations):
-            problems.append(_no_canary(ingress.ref))
-        else:
-            hosts.add(ingress)
-    snapshot = Snapshot(
-        virtual_hosts=hosts.virtual_hosts(backends, options.policy),
-        default=_default(options, backends, problems),
-        clusters=backends.clusters,
-    )
-    return Translation(snapshot, _sorted(problems), tuple(sorted(passed_over)))
+    return Translator(store, options).translation
 
 
-def _sorted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(sorted(set(problems)))
+class Translator:
+    """A translation of a store, and what it takes to bring it up to date when only endpoints have changed."""
+
+    def __init__(self, store: Store, options: Options) -> None:
+        classes = Classes(store.ingress_classes, options)
+        ours: list[Ingress] = []
+        passed_over: list[ObjectRef] = []
+        for ingress in store.ingresses:
+            if classes.has(ingress):
+                ours.append(ingress)
+            else:
+                passed_over.append(ingress.ref)
+        ours.sort(key=lambda ingress: ingress.metadata.age)
+        self._problems: list[Problem] = []
+        """All but those of backends, which endpoints may change."""
+        hosts = Hosts(self._problems)
+        self._backends = Backends(store)
+        references: set[ObjectRef] = set()
+        for ingress in ours:
+            self._problems += _remarks(ingress)
+            if is_canary(ingress.metadata.annotations):
+                self._problems.append(_no_canary(ingress.ref))
+            else:
+                hosts.add(ingress)
+                references.update(_references(ingress))
+        snapshot = Snapshot(
+            virtual_hosts=hosts.virtual_hosts(self._backends, options.policy),
+            default=_default(options, self._backends, self._problems),
+            clusters=self._backends.clusters,
+        )
+        self._places = {cluster.key: at for at, cluster in enumerate(snapshot.clusters)}
+        self.translation = Translation(
+            snapshot, self._all_problems(), tuple(sorted(passed_over)), tuple(sorted(references))
+        )
+
+    def update_endpoints(self, services: Iterable[Name]) -> None:
+        """Brings the translation up to date with EndpointSlices and Endpoints of these Services (namespace and name).
+        The result is that of a new translation, as long as nothing else has changed in the store."""
+        refreshed = self._backends.refresh(services)
+        if refreshed.clusters:
+            clusters = list(self.translation.snapshot.clusters)
+            for cluster in refreshed.clusters:
+                clusters[self._places[cluster.key]] = cluster
+            snapshot = msgspec.structs.replace(self.translation.snapshot, clusters=tuple(clusters))
+            self.translation = msgspec.structs.replace(self.translation, snapshot=snapshot)
+        if refreshed.other_problems:
+            self.translation = msgspec.structs.replace(self.translation, problems=self._all_problems())
+
+    def _all_problems(self) -> tuple[Problem, ...]:
+        return tuple(sorted({*self._problems, *self._backends.problems()}))
 
 
 def _default(options: Options, backends: Backends, problems: list[Problem]) -> Route | None:
@@ -70,6 +98,13 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
         problems.append(Problem(source, "InvalidValue", message))
         return Route(DEFAULT_PATH, source, None, policy=options.policy)
     return Route(DEFAULT_PATH, source, backends.resolve_first_port(source), policy=options.policy)
+
+
+def _references(ingress: Ingress) -> Iterator[ObjectRef]:
+    """The Secrets it names."""
+    for tls in ingress.spec.tls:
+        if tls.secret_name:
+            yield ObjectRef("Secret", ingress.namespace, tls.secret_name)
 
 
 def _no_canary(ref: ObjectRef) -> Problem:

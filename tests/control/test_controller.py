@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
@@ -14,13 +14,12 @@ from ingressd.control import reconcile, sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
-from ingressd.model import Problem, WorkerSettings
+from ingressd.model import ObjectRef, Problem, WorkerSettings
 from ingressd.resources import Store
-from ingressd.source.base import Changes
+from ingressd.source.base import Changes, WatchFigures
 from ingressd.telemetry.exposition import Identity
 from ingressd.translate import Options as TranslateOptions
-from ingressd.translate import Translation
-from ingressd.translate import translate as real_translate
+from ingressd.translate import Translator
 from tests.control.test_reconcile import CLASS, FAR, changes, ingress
 from tests.kit.stream import DEADLINE, eventually
 
@@ -36,7 +35,11 @@ OPTIONS = Options(
 
 
 class NoSource:
-    """Gives nothing by itself: the test posts the changes."""
+    """Gives nothing by itself: the test posts the changes. `lacks` is what is missing."""
+
+    def __init__(self) -> None:
+        self.needed: Collection[ObjectRef] = ()
+        self.lacks: Sequence[str] = ()
 
     def load(self) -> Changes:
         return Changes()
@@ -47,13 +50,24 @@ class NoSource:
     def locate(self, problem: Problem) -> Problem:
         return problem
 
+    def need(self, refs: Collection[ObjectRef]) -> None:
+        self.needed = refs
+
+    def missing(self) -> Sequence[str]:
+        return self.lacks
+
+    def figures(self) -> Mapping[str, WatchFigures]:
+        return {"Ingress": WatchFigures(3, 1.5), "Secret": WatchFigures(0, None)}
+
 
 @asynccontextmanager
-async def running(monkeypatch: pytest.MonkeyPatch, first: Changes) -> AsyncIterator[Controller]:
+async def running(
+    monkeypatch: pytest.MonkeyPatch, first: Changes, source: NoSource | None = None
+) -> AsyncIterator[Controller]:
     stand_in = str(Path(__file__).with_name("stand_in.py"))
     monkeypatch.setattr(controller_module, "WORKER_COMMAND", (sys.executable, stand_in))
     http = sockets.listen(OPTIONS.http, 1)
-    made = Controller(OPTIONS, NoSource(), http)
+    made = Controller(OPTIONS, source or NoSource(), http)
     run = asyncio.get_running_loop().create_task(made.run(first))
     try:
         yield made
@@ -77,12 +91,13 @@ def value(made: Controller, name: str) -> float:
 
 
 async def test_a_defect_in_translation_leaves_in_force_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    def translate(store: Store, options: TranslateOptions) -> Translation:
-        if any(ingress.name == "poison" for ingress in store.ingresses):
-            raise ZeroDivisionError
-        return real_translate(store, options)
+    class Poisoned(Translator):
+        def __init__(self, store: Store, options: TranslateOptions) -> None:
+            if any(ingress.name == "poison" for ingress in store.ingresses):
+                raise ZeroDivisionError
+            super().__init__(store, options)
 
-    monkeypatch.setattr(reconcile, "translate", translate)
+    monkeypatch.setattr(reconcile, "Translator", Poisoned)
     async with running(monkeypatch, changes(CLASS, FAR, ingress("web", "a.example"))) as made:
         await metric(made, "ingressd_workers_ready", 1.0)
         assert value(made, "nginx_ingress_controller_config_last_reload_successful") == 1
@@ -109,10 +124,54 @@ async def test_changes_that_wait_together_are_published_together(monkeypatch: py
 
 
 async def test_nothing_translated_yet_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    def translate(store: Store, options: TranslateOptions) -> Translation:
+    def broken(store: Store, options: TranslateOptions) -> Translator:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(reconcile, "translate", translate)
+    monkeypatch.setattr(reconcile, "Translator", broken)
     async with running(monkeypatch, changes(CLASS)) as made:
         await eventually(lambda: made.workers()[0].generation is not None)
         assert made.missing() == ["the objects could not be translated yet: see the log"]
+
+
+async def test_nothing_is_served_before_the_source_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = NoSource()
+    source.lacks = ["Ingress objects are not listed yet"]
+    problem = Problem(ObjectRef("Service", "", "*"), "Forbidden", "the verb is missing")
+    async with running(monkeypatch, Changes(), source) as made:
+        await eventually(lambda: made.missing() == source.lacks)
+        made.post(SourceChanged(Changes(problems=(problem,))))
+        await eventually(lambda: made.problems == (problem,), "problems are shown at once")
+        source.lacks = ["Secret shop/tls is not read yet"]
+        made.post(SourceChanged(changes(CLASS, FAR, ingress("web", "a.example", tls="tls"))))
+        await eventually(lambda: source.needed == (ObjectRef("Secret", "shop", "tls"),))
+        assert made.missing() == source.lacks
+        assert made.generation == 0
+        assert not any(status.pid for status in made.workers()), "connections wait for all of it"
+        source.lacks = []
+        made.post(SourceChanged(Changes()))
+        await metric(made, "ingressd_workers_ready", 1.0)
+        assert not made.missing()
+        assert [host.host for host in made.snapshot.virtual_hosts] == ["a.example"]
+        assert made.generation == 1
+        source.lacks = ["Secret shop/other is not read yet"]
+        made.post(SourceChanged(changes(ingress("more", "b.example", tls="other"))))
+        await metric(made, "ingressd_snapshot_generation", 2.0)
+        assert not made.missing(), "what is missing later keeps nobody from being served"
+
+
+async def test_a_storm_is_published_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, changes(CLASS, FAR)) as made:
+        await metric(made, "ingressd_workers_ready", 1.0)
+        for number in range(100):
+            made.post(SourceChanged(changes(ingress(f"web{number}", f"h{number}.example"))))
+            await asyncio.sleep(0)
+        await eventually(lambda: len(made.snapshot.virtual_hosts) == 100)
+        assert made.generation <= 6
+
+
+async def test_the_metrics_say_how_old_the_state_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, changes(CLASS)) as made:
+        page = b"".join(made.metrics()).decode().splitlines()
+        assert 'ingressd_watch_restarts_total{kind="Ingress"} 3.0' in page
+        assert 'ingressd_sync_age_seconds{kind="Ingress"} 1.5' in page
+        assert not [line for line in page if "sync_age" in line and "Secret" in line]

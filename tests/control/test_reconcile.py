@@ -26,7 +26,7 @@ FAR_REF = ObjectRef("Service", "shop", "far")
 SOURCE_PROBLEM = Problem(ObjectRef("File", "", "a.yaml"), "NotYAML", "no", file="a.yaml", line=1)
 
 
-def ingress(name: str, host: str, class_name: str = "ingressd", **annotations: str) -> dict[str, Any]:
+def ingress(name: str, host: str, class_name: str = "ingressd", tls: str = "", **annotations: str) -> dict[str, Any]:
     backend = {"service": {"name": "far", "port": {"number": 80}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -35,6 +35,7 @@ def ingress(name: str, host: str, class_name: str = "ingressd", **annotations: s
         "spec": {
             "ingressClassName": class_name,
             "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+            **({"tls": [{"hosts": [host], "secretName": tls}]} if tls else {}),
         },
     }
 
