@@ -13,6 +13,7 @@ from ingressd.telemetry.record cimport Attempt, Record
 cdef int NONE
 cdef int LENGTH
 cdef int CHUNKED
+cdef int MAX_INTERIM
 
 
 cdef class Exchange:
@@ -32,6 +33,7 @@ cdef class Exchange:
     cdef list _replay
     cdef Py_ssize_t _replay_size
     cdef bint _responded
+    cdef int _interim
     cdef bint _chunked_response
     cdef bint _persist
     cdef bint _half_closed

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ingressd.aio import spawn
 from ingressd.http1.body import CHUNKED, LENGTH, NONE, Body
 from ingressd.http1.chunked import encode_chunk, encode_last_chunk
+from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead, ResponseHead
 from ingressd.model import Policy
 from ingressd.proxy.context import Context
@@ -54,6 +55,9 @@ REFUSED = frozenset((b"CONNECT", b"TRACE"))
 NO_BODY = Body(NONE)
 """Shared by all requests without one."""
 
+MAX_INTERIM = 100
+"""Interim responses to one request; Go's client up to 1.22: 5. An upstream that sends more may never end."""
+
 REPLAY = 64 * 1024
 """Bytes of a request body that are kept for another attempt; with more of it sent there is none."""
 
@@ -71,6 +75,7 @@ class Exchange:
         "_downstream",
         "_half_closed",
         "_head",
+        "_interim",
         "_over",
         "_persist",
         "_policy",
@@ -115,6 +120,8 @@ class Exchange:
         """The body as sent upstream so far; None if it grew too long to keep."""
         self._replay_size = 0
         self._responded = False
+        self._interim = 0
+        """How many 1xx responses there were."""
         self._chunked_response = False
         self._persist = False
         self._half_closed = False
@@ -274,9 +281,12 @@ class Exchange:
     # --- what the upstream tells
 
     def interim(self, head: ResponseHead) -> None:
-        """A 1xx response (RFC 9110 section 15.2). HTTP/1.0 has none."""
+        """A 1xx response (RFC 9110 section 15.2). HTTP/1.0 has none. Raises FramingError when there are too many."""
         if self._over:
             return
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise FramingError("too many interim responses")
         # A byte of a response: no other attempt after it.
         self._replay = None
         if self._head.minor > 0:
