@@ -8,6 +8,8 @@ import pytest
 from tests.kit import Client, Upstream, Worker, always, chunked, each, get, ok, request, serving
 from tests.kit.upstream import Connection
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 BIG = bytes(range(256)) * 4096 * 3
 
 
@@ -18,29 +20,28 @@ def head(*fields: str, status: str = "200 OK", version: str = "1.1") -> bytes:
 # --- requests
 
 
-async def test_a_request_body_of_known_length_keeps_it() -> None:
-    async with (
-        Upstream(each(lambda message: ok(message.body))) as upstream,
-        Worker(serving(upstream)) as worker,
-        Client(worker.port) as client,
-    ):
+async def test_a_request_body_of_known_length_keeps_it(worker: Worker) -> None:
+    async with Upstream(each(lambda message: ok(message.body))) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for body in (b"", b"x", BIG):
             assert (await client.ask(request("POST", "/", body=body))).body == body
             assert upstream.requests[-1].get(b"content-length") == b"%d" % len(body)
         assert len(upstream.connections) == 1
 
 
-async def test_a_request_without_body_gets_no_framing() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_a_request_without_body_gets_no_framing(worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for method in ("GET", "POST", "DELETE", "OPTIONS", "PROPFIND", "BREW"):
             assert (await client.ask(request(method))).status == 200
             assert upstream.requests[-1].method == method.encode()
             assert not {b"content-length", b"transfer-encoding"} & set(upstream.requests[-1].names)
 
 
-async def test_a_chunked_request_is_chunked_anew_without_extensions() -> None:
+async def test_a_chunked_request_is_chunked_anew_without_extensions(worker: Worker) -> None:
     body = b'3;name=value\r\none\r\n00003;a="b"\r\ntwo\r\n0;last\r\n\r\n'
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.ask(request("POST", "/", "Transfer-Encoding: Chunked") + body)
         [message] = upstream.requests
         assert message.get(b"transfer-encoding") == b"chunked"
@@ -48,7 +49,7 @@ async def test_a_chunked_request_is_chunked_anew_without_extensions() -> None:
         assert message.raw.endswith(b"\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n")
 
 
-async def test_a_chunked_request_streams() -> None:
+async def test_a_chunked_request_streams(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         message = await connection.request_head()
         while piece := await connection.chunk(message):
@@ -56,7 +57,8 @@ async def test_a_chunked_request_streams() -> None:
         await connection.send(ok())
 
     got: asyncio.Queue[bytes] = asyncio.Queue()
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(request("POST", "/", "Transfer-Encoding: chunked"))
         for piece in (b"one", b"two", b"x" * 50_000):
             await client.send(b"%x\r\n" % len(piece))
@@ -69,9 +71,10 @@ async def test_a_chunked_request_streams() -> None:
         assert (await client.response()).status == 200
 
 
-async def test_request_trailers_arrive_without_those_that_must_not_be_there() -> None:
+async def test_request_trailers_arrive_without_those_that_must_not_be_there(worker: Worker) -> None:
     trailers = b"Digest: abc\r\nAuthorization: x\r\nConnection: close\r\nX-Forwarded-For: 1.2.3.4\r\nTE: x\r\n"
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         data = request("POST", "/", "Transfer-Encoding: chunked", "Trailer: Digest")
         await client.ask(data + chunked(b"abc", trailers=trailers + b"X_Under: 1\r\nSum: 6\r\n"))
         [message] = upstream.requests
@@ -83,8 +86,9 @@ async def test_request_trailers_arrive_without_those_that_must_not_be_there() ->
 
 
 @pytest.mark.parametrize("body", [b"", b"x", BIG])
-async def test_a_response_of_known_length_keeps_it(body: bytes) -> None:
-    async with Upstream(always(ok(body))) as upstream, Worker(serving(upstream)) as worker:
+async def test_a_response_of_known_length_keeps_it(body: bytes, worker: Worker) -> None:
+    async with Upstream(always(ok(body))) as upstream:
+        await worker.publish(serving(upstream))
         async with Client(worker.port) as client:
             for _ in range(2):
                 response = await client.ask(get())
@@ -93,14 +97,14 @@ async def test_a_response_of_known_length_keeps_it(body: bytes) -> None:
         assert len(upstream.connections) == 1
 
 
-async def test_a_chunked_response_is_chunked_anew_with_its_trailers() -> None:
+async def test_a_chunked_response_is_chunked_anew_with_its_trailers(worker: Worker) -> None:
     trailers = b"Digest: abc\r\nSet-Cookie: a=1\r\nConnection: close\r\nSum: 6\r\n"
     body = b"3;extension\r\none\r\n" + chunked(b"two", trailers=trailers)
     async with (
         Upstream(always(head("Transfer-Encoding: chunked", "Trailer: Digest") + body)) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(upstream))
         for _ in range(2):
             response = await client.ask(get())
             assert response.raw.endswith(b"\r\n\r\n6\r\nonetwo\r\n0\r\nDigest: abc\r\nSum: 6\r\n\r\n")
@@ -108,17 +112,17 @@ async def test_a_chunked_response_is_chunked_anew_with_its_trailers() -> None:
         assert len(upstream.connections) == 1
 
 
-async def test_an_empty_chunked_response() -> None:
+async def test_an_empty_chunked_response(worker: Worker) -> None:
     async with (
         Upstream(always(head("Transfer-Encoding: chunked") + b"0\r\n\r\n")) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(upstream))
         for _ in range(2):
             assert (await client.ask(get())).raw.endswith(b"\r\n\r\n0\r\n\r\n")
 
 
-async def test_a_chunked_response_streams() -> None:
+async def test_a_chunked_response_streams(worker: Worker) -> None:
     go: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def script(connection: Connection) -> None:
@@ -128,7 +132,8 @@ async def test_a_chunked_response_streams() -> None:
             await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         await connection.send(b"0\r\n\r\n")
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get())
         go.put_nowait(b"zero")
         response = await client.message_head()
@@ -140,7 +145,7 @@ async def test_a_chunked_response_streams() -> None:
         assert await client.chunk(response) == b""
 
 
-async def test_a_head_is_passed_on_before_any_of_the_body_is_there() -> None:
+async def test_a_head_is_passed_on_before_any_of_the_body_is_there(worker: Worker) -> None:
     go = asyncio.Event()
 
     async def script(connection: Connection) -> None:
@@ -149,7 +154,8 @@ async def test_a_head_is_passed_on_before_any_of_the_body_is_there() -> None:
         await go.wait()
         await connection.send(chunked(b"data:1"))
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get("/events", "Accept: text/event-stream"))
         response = await client.message_head()
         assert response.status == 200
@@ -157,13 +163,14 @@ async def test_a_head_is_passed_on_before_any_of_the_body_is_there() -> None:
         assert await client.chunk(response) == b"data:1"
 
 
-async def test_a_response_ended_by_close_is_chunked_for_1_1_and_the_connection_goes_on() -> None:
+async def test_a_response_ended_by_close_is_chunked_for_1_1_and_the_connection_goes_on(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(head("Content-Type: text/plain") + b"until ")
         await connection.send(b"the end")
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(2):
             response = await client.ask(get())
             assert response.get(b"transfer-encoding") == b"chunked"
@@ -171,24 +178,25 @@ async def test_a_response_ended_by_close_is_chunked_for_1_1_and_the_connection_g
         assert len(upstream.connections) == 2
 
 
-async def test_a_response_ended_by_close_ends_by_close_for_1_0() -> None:
+async def test_a_response_ended_by_close_ends_by_close_for_1_0(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(head() + b"until the end")
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         response = await client.ask(request("GET", "/", "Connection: keep-alive", version="1.0"))
         assert response.body == b"until the end"
         assert response.get(b"connection") == b"close"
         assert b"transfer-encoding" not in response.names
 
 
-async def test_a_chunked_response_ends_by_close_for_1_0() -> None:
+async def test_a_chunked_response_ends_by_close_for_1_0(worker: Worker) -> None:
     async with (
         Upstream(always(head("Transfer-Encoding: chunked") + chunked(b"one", b"two", trailers=b"Sum: 6\r\n"))) as up,
-        Worker(serving(up)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(up))
         response = await client.ask(request("GET", "/", "Connection: keep-alive", version="1.0"))
         assert (response.body, response.get(b"connection")) == (b"onetwo", b"close")
         assert b"transfer-encoding" not in response.names
@@ -203,50 +211,43 @@ async def test_a_chunked_response_ends_by_close_for_1_0() -> None:
         ("Server: none", [b"Server: none"]),
     ],
 )
-async def test_a_response_to_HEAD_has_no_body_whatever_its_fields_say(framing: str, passed_on: list[bytes]) -> None:
-    async with (
-        Upstream(always(head(framing))) as upstream,
-        Worker(serving(upstream)) as worker,
-        Client(worker.port) as client,
-    ):
+async def test_a_response_to_HEAD_has_no_body_whatever_its_fields_say(
+    framing: str, passed_on: list[bytes], worker: Worker
+) -> None:
+    async with Upstream(always(head(framing))) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(3):
             assert (await client.ask(request("HEAD"))).fields == passed_on
         assert len(upstream.connections) == 1
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
-async def test_204_and_304_have_no_body(status: str) -> None:
-    async with (
-        Upstream(always(head('ETag: "x"', status=status))) as upstream,
-        Worker(serving(upstream)) as worker,
-        Client(worker.port) as client,
-    ):
+async def test_204_and_304_have_no_body(status: str, worker: Worker) -> None:
+    async with Upstream(always(head('ETag: "x"', status=status))) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(3):
             response = await client.ask(get())
             assert (response.line, response.fields) == (f"HTTP/1.1 {status}".encode(), [b'ETag: "x"'])
         assert len(upstream.connections) == 1
 
 
-async def test_304_keeps_the_length_that_200_would_have() -> None:
+async def test_304_keeps_the_length_that_200_would_have(worker: Worker) -> None:
     async with (
         Upstream(always(head("Content-Length: 77", status="304 Not Modified"))) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(upstream))
         for _ in range(2):
             assert (await client.ask(get())).fields == [b"Content-Length: 77"]
 
 
-async def test_a_response_without_reason_phrase_is_passed_on() -> None:
-    async with (
-        Upstream(always(head("Content-Length: 0", status="299"))) as upstream,
-        Worker(serving(upstream)) as worker,
-        Client(worker.port) as client,
-    ):
+async def test_a_response_without_reason_phrase_is_passed_on(worker: Worker) -> None:
+    async with Upstream(always(head("Content-Length: 0", status="299"))) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(get())).line == b"HTTP/1.1 299 "
 
 
-async def test_a_response_byte_by_byte() -> None:
+async def test_a_response_byte_by_byte(worker: Worker) -> None:
     data = head("Transfer-Encoding: chunked", "X-A: 1") + chunked(b"one", b"two", trailers=b"Sum: 6\r\n")
 
     async def script(connection: Connection) -> None:
@@ -255,7 +256,8 @@ async def test_a_response_byte_by_byte() -> None:
                 await connection.send(data[at : at + 1])
                 await asyncio.sleep(0)
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for _ in range(2):
             response = await client.ask(get())
             assert (response.body, response.trailers) == (b"onetwo", [b"Sum: 6"])

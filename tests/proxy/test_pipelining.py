@@ -3,17 +3,22 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from tests.kit import Client, Upstream, Worker, chunked, each, get, ok, request, serving
 from tests.kit.stream import Message
 from tests.kit.upstream import Connection
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def echo(message: Message) -> bytes:
     return ok(message.target + b" " + message.body)
 
 
-async def test_twenty_in_one_packet() -> None:
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_twenty_in_one_packet(worker: Worker) -> None:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(b"".join(get(f"/{number}") for number in range(20)))
         for number in range(20):
             assert (await client.response()).body == b"/%d " % number
@@ -21,7 +26,7 @@ async def test_twenty_in_one_packet() -> None:
         assert len(upstream.connections) == 1
 
 
-async def test_a_slow_first_response_holds_back_the_others_requests_too() -> None:
+async def test_a_slow_first_response_holds_back_the_others_requests_too(worker: Worker) -> None:
     go = asyncio.Event()
 
     async def script(connection: Connection) -> None:
@@ -30,7 +35,8 @@ async def test_a_slow_first_response_holds_back_the_others_requests_too() -> Non
                 await go.wait()
             await connection.send(echo(message))
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get("/slow") + get("/fast"))
         await upstream.received(1)
         async with Client(worker.port) as other:
@@ -42,7 +48,7 @@ async def test_a_slow_first_response_holds_back_the_others_requests_too() -> Non
         assert (await client.response()).body == b"/fast "
 
 
-async def test_bodies_between_pipelined_requests() -> None:
+async def test_bodies_between_pipelined_requests(worker: Worker) -> None:
     stream = (
         request("POST", "/length", body=b"x" * 3000)
         + get("/a")
@@ -52,7 +58,8 @@ async def test_bodies_between_pipelined_requests() -> None:
         + request("PUT", "/empty", body=b"")
         + get("/c")
     )
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(stream)
         bodies = [(await client.response()).body for _ in range(6)]
         assert bodies == [b"/length " + b"x" * 3000, b"/a ", b"/chunks onetwo", b"/b ", b"/empty ", b"/c "]
@@ -84,9 +91,10 @@ async def test_cut_at_every_byte_the_stream_means_the_same() -> None:
             assert [(await client.response()).body for _ in expected] == expected, f"cut at {cut}"
 
 
-async def test_byte_by_byte() -> None:
+async def test_byte_by_byte(worker: Worker) -> None:
     stream = get("/first") + request("POST", "/second", body=b"hello") + get("/third")
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         async with Client(worker.port) as other:
             for at in range(len(stream)):
                 await client.send(stream[at : at + 1])
@@ -114,16 +122,18 @@ async def test_more_than_is_read_ahead_waits_in_the_client() -> None:
             assert (await client.response()).status == 200
 
 
-async def test_nothing_behind_connection_close_is_carried_out() -> None:
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_nothing_behind_connection_close_is_carried_out(worker: Worker) -> None:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get("/last", "Connection: close") + get("/more"))
         assert (await client.response()).body == b"/last "
         assert await client.ended()
         assert [message.target for message in upstream.requests] == [b"/last"]
 
 
-async def test_what_is_no_request_is_refused_after_the_answers_before_it() -> None:
-    async with Upstream(each(echo)) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_what_is_no_request_is_refused_after_the_answers_before_it(worker: Worker) -> None:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get("/good") + b"garbage\r\n\r\n" + get("/more"))
         assert (await client.response()).body == b"/good "
         assert (await client.response()).status == 400
@@ -145,14 +155,14 @@ async def test_nothing_behind_a_response_that_was_cut_is_carried_out() -> None:
         assert len(worker.log) == 1
 
 
-async def test_while_a_client_takes_no_response_its_next_request_waits() -> None:
+async def test_while_a_client_takes_no_response_its_next_request_waits(worker: Worker) -> None:
     body = b"x" * (8 << 20)
 
     async with (
         Upstream(each(lambda message: ok(body if message.target == b"/big" else b"small"))) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port, receive_buffer=4096) as client,
     ):
+        await worker.publish(serving(upstream))
         await client.send(get("/big") + get("/small"))
         await upstream.received(1)
         async with Client(worker.port) as other:

@@ -11,6 +11,8 @@ from tests.kit import Client, Upstream, Worker, always, get, ok, pause, request,
 from tests.kit.stream import Message, Stream
 from tests.kit.upstream import Connection, Script
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 WEBSOCKET = ("Connection: keep-alive, Upgrade", "Upgrade: websocket")
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 ASKED = get("/ws", *WEBSOCKET)
@@ -41,8 +43,9 @@ async def echo(connection: Connection) -> None:
         await connection.send(data)
 
 
-async def test_the_request_and_the_101_reach_the_other_side_with_upgrade_and_connection() -> None:
-    async with Upstream(echo) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_the_request_and_the_101_reach_the_other_side_with_upgrade_and_connection(worker: Worker) -> None:
+    async with Upstream(echo) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         response = await upgrade(client)
         assert response.get(b"upgrade") == b"websocket"
         assert response.get(b"connection") == b"Upgrade"
@@ -52,7 +55,7 @@ async def test_the_request_and_the_101_reach_the_other_side_with_upgrade_and_con
         assert message.get(b"connection") == b"Upgrade"
 
 
-async def test_websocket_handshake_and_frames() -> None:
+async def test_websocket_handshake_and_frames(worker: Worker) -> None:
     """With the arithmetic of RFC 6455, sections 1.3 and 5.2, so that both ends would notice a changed byte."""
 
     def frame(opcode: int, payload: bytes, mask: bytes = b"") -> bytes:
@@ -84,7 +87,8 @@ async def test_websocket_handshake_and_frames() -> None:
 
     key = base64.b64encode(b"0123456789abcdef")
     fields = (*WEBSOCKET, f"Sec-WebSocket-Key: {key.decode()}", "Sec-WebSocket-Version: 13")
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(get("/ws", *fields))
         assert (await client.message_head()).get(b"sec-websocket-accept") == accept(key)
         for word in (b"hello", b"", b"x" * 125):
@@ -95,17 +99,18 @@ async def test_websocket_handshake_and_frames() -> None:
         assert await client.ended()
 
 
-async def test_bytes_right_behind_both_heads_are_the_tunnels() -> None:
+async def test_bytes_right_behind_both_heads_are_the_tunnels(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await grant(connection, b"from upstream")
         await connection.send(b"|" + await connection.read_exactly(11))
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await upgrade(client, b"from client")
         assert await client.read_to_end() == b"from upstream|from client"
 
 
-async def test_what_the_client_sent_before_the_101_waits_for_it() -> None:
+async def test_what_the_client_sent_before_the_101_waits_for_it(worker: Worker) -> None:
     go = asyncio.Event()
 
     async def script(connection: Connection) -> None:
@@ -116,7 +121,8 @@ async def test_what_the_client_sent_before_the_101_waits_for_it() -> None:
         while data := await connection.read_some():
             await connection.send(data)
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(ASKED)
         await upstream.received(1)
         ahead = b"x" * 200_000
@@ -129,14 +135,15 @@ async def test_what_the_client_sent_before_the_101_waits_for_it() -> None:
         await sending
 
 
-async def test_a_client_that_ends_its_stream_still_hears_the_upstream() -> None:
+async def test_a_client_that_ends_its_stream_still_hears_the_upstream(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await grant(connection)
         assert await connection.read_to_end() == b"last words"
         for word in (b"and ", b"an ", b"answer"):
             await connection.send(word)
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await upgrade(client)
         await client.send(b"last words")
         client.half_close()
@@ -290,13 +297,14 @@ async def test_a_tunnel_that_was_held_back_is_closed_when_it_falls_silent() -> N
         await upstream.all_closed()
 
 
-async def test_a_101_that_nobody_asked_for_is_502() -> None:
+async def test_a_101_that_nobody_asked_for_is_502(worker: Worker) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.send(SWITCHING + b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         assert await connection.read_some() == b""
 
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         for data in (get(), get("/", "Upgrade: websocket"), get("/", "Connection: Upgrade")):
             response = await client.ask(data)
             assert response.status == 502
@@ -304,22 +312,22 @@ async def test_a_101_that_nobody_asked_for_is_502() -> None:
         await upstream.all_closed()
 
 
-async def test_a_101_without_upgrade_is_502() -> None:
+async def test_a_101_without_upgrade_is_502(worker: Worker) -> None:
     async with (
         Upstream(always(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n")) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(upstream))
         assert (await client.ask(ASKED)).status == 502
         await upstream.all_closed()
 
 
-async def test_an_upgrade_that_is_not_granted_is_an_exchange_like_any_other() -> None:
+async def test_an_upgrade_that_is_not_granted_is_an_exchange_like_any_other(worker: Worker) -> None:
     async with (
         Upstream(always(ok(b"no", "Upgrade: websocket", "Connection: Upgrade"))) as upstream,
-        Worker(serving(upstream)) as worker,
         Client(worker.port) as client,
     ):
+        await worker.publish(serving(upstream))
         for _ in range(2):
             response = await client.ask(ASKED)
             assert (response.status, response.body) == (200, b"no")
@@ -329,15 +337,17 @@ async def test_an_upgrade_that_is_not_granted_is_an_exchange_like_any_other() ->
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "H2C", "h2c, websocket"])
-async def test_http_2_by_upgrade_is_not_asked_for(protocol: str) -> None:
+async def test_http_2_by_upgrade_is_not_asked_for(protocol: str, worker: Worker) -> None:
     fields = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABkAAQAAP__")
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(get("/", *fields))).status == 200
         assert not {b"upgrade", b"connection", b"http2-settings"} & set(upstream.requests[0].names)
 
 
-async def test_http_1_0_cannot_upgrade() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_http_1_0_cannot_upgrade(worker: Worker) -> None:
+    async with Upstream(always(ok())) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         assert (await client.ask(request("GET", "/", *WEBSOCKET, version="1.0"))).status == 200
         assert not {b"upgrade", b"connection"} & set(upstream.requests[0].names)
 
@@ -358,8 +368,9 @@ async def test_a_tunnel_is_logged_and_counted_when_it_is_over() -> None:
         assert worker.counter("tunnels") == 1
 
 
-async def test_updates_leave_a_tunnel_alone() -> None:
-    async with Upstream(echo) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+async def test_updates_leave_a_tunnel_alone(worker: Worker) -> None:
+    async with Upstream(echo) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await upgrade(client)
         await worker.publish(Snapshot())
         async with Client(worker.port) as other:
@@ -370,9 +381,10 @@ async def test_updates_leave_a_tunnel_alone() -> None:
         assert await client.ended()
 
 
-async def test_a_protocol_that_is_not_websocket_is_tunnelled_as_well() -> None:
+async def test_a_protocol_that_is_not_websocket_is_tunnelled_as_well(worker: Worker) -> None:
     script: Script = echo
-    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
         await client.send(request("POST", "/attach", "Connection: Upgrade", "Upgrade: tcp", body=b"{}"))
         assert (await client.message_head()).status == 101
         assert upstream.requests[0].body == b"{}"
