@@ -51,6 +51,20 @@ async def test_when_one_has_gone_another_is_accepted() -> None:
             assert (await three.ask(get())).status == 200
 
 
+async def test_a_client_that_has_sent_its_request_already_gets_the_refusal_too() -> None:
+    async with (
+        Upstream(always(ok())) as upstream,
+        Worker(serving(upstream), settings=TWO) as worker,
+        Client(worker.port) as one,
+        Client(worker.port) as two,
+    ):
+        for client in (one, two):
+            await client.ask(get())
+        for _ in range(50):
+            async with Client(worker.port) as more:
+                assert (await more.ask(get("/", "Padding: " + "x" * 3000))).status == 503
+
+
 async def test_a_refused_connection_leaves_nothing_behind() -> None:
     async with (
         Upstream(always(ok())) as upstream,
