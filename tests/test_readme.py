@@ -280,7 +280,7 @@ def _word(node: ast.expr) -> Iterator[str]:
 
 def test_every_problem_is_documented() -> None:
     packages = ("resources", "translate", "source", "control")
-    sources = (path.read_text() for package in packages for path in (ROOT / "ingressd" / package).glob("*.py"))
+    sources = (path.read_text() for package in packages for path in (ROOT / "ingressd" / package).rglob("*.py"))
     found = {reason for source in sources for reason in _reasons(source)}
     assert found == {_words(row[0])[0] for row in _rows(_section(_page("routing.md"), "## Problems"))}
 

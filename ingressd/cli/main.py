@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from ingressd.cli.flags import UsageError
 
 COMMANDS = {
-    "run": "serve the Ingresses of a directory of manifests",
+    "run": "serve the Ingresses of a cluster, or of manifests",
     "routes": "print the routing table that manifests give, and their problems",
     "demo": "start small servers, ingressd in front, and print lines that show what it does",
     "version": "print the version and which modules are compiled",

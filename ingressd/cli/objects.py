@@ -28,7 +28,8 @@ MANIFESTS: Flag[tuple[str, ...]] = Flag(
     "manifests",
     _path,
     (),
-    "file or directory of Kubernetes manifests, or - for standard input; may be given several times",
+    "file or directory of Kubernetes manifests to read in place of a cluster, or - for standard input; may be given "
+    "several times",
     metavar="PATH",
     combine=operator.add,
 )

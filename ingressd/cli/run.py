@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import uvloop
 
-from ingressd.cli import flags, objects
+from ingressd.cli import cluster, flags, objects
 from ingressd.cli.flags import Flag, UsageError, Values
 from ingressd.cli.objects import count, seconds
 from ingressd.cli.values import addresses, choice, networks, port, workers
@@ -20,10 +20,9 @@ from ingressd.control.run import run
 from ingressd.control.sockets import ListenError, Port
 from ingressd.model import AccessLogFormat, Limits, Timeouts, WorkerSettings
 from ingressd.source.base import SourceError
-from ingressd.source.directory import DirectorySource
 from ingressd.telemetry.exposition import Identity
 
-SUMMARY = "Serves the Ingresses among Kubernetes manifests, and applies edits to them at once."
+SUMMARY = "Serves the Ingresses of a Kubernetes cluster, or of manifests, and applies changes to them at once."
 
 TIMEOUTS, LIMITS = Timeouts(), Limits()
 
@@ -134,6 +133,7 @@ MAX_WORKER_CONNECTIONS = count("max-worker-connections", LIMITS.connections, "cl
 
 SECTIONS: flags.Sections = {
     "objects": objects.FLAGS,
+    "cluster": cluster.FLAGS,
     "policy of all routes": objects.POLICY_FLAGS,
     "listening": (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT, BIND_ADDRESS),
     "proxy": (WORKERS, TRUSTED_PROXIES, NAMESERVER),
@@ -156,9 +156,6 @@ SECTIONS: flags.Sections = {
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     values = flags.read("run", SUMMARY, SECTIONS, arguments, environment)
-    manifests = values[objects.MANIFESTS]
-    if not manifests:
-        raise UsageError("run needs --manifests PATH: reading from a cluster is not there yet")
     options = controller_options(values, environment)
     logging.basicConfig(
         level=values[LOG_LEVEL].upper(),
@@ -166,7 +163,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         stream=sys.stderr,
     )
     try:
-        uvloop.run(run(options, DirectorySource(manifests)))
+        uvloop.run(run(options, cluster.source(values, environment)))
     except (SourceError, ListenError) as error:
         raise UsageError(str(error)) from error
     return 0

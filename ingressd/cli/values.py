@@ -11,6 +11,12 @@ E = TypeVar("E", bound=StrEnum)
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_KEY = rf"(?:{_LABEL}(?:\.{_LABEL})*/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+_VALUE = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+_COMPARED = rf"\s*(?:=|==|!=)\s*{_VALUE}"
+_LISTED = rf"\s+(?:in|notin)\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
+_REQUIREMENT = rf"\s*(?:!\s*{_KEY}|{_KEY}(?:{_COMPARED}|{_LISTED})?)\s*"
+_SELECTOR = re.compile(f"{_REQUIREMENT}(?:,{_REQUIREMENT})*")
 _SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -116,3 +122,17 @@ def namespaced_name(value: str) -> str:
     if re.fullmatch(rf"{_LABEL}/{_LABEL}", value):
         return value
     raise ValueError(f"{value!r} does not name a Service: write namespace/name")
+
+
+def namespace(value: str) -> str:
+    """The name of a namespace (RFC 1123 label)."""
+    if re.fullmatch(_LABEL, value):
+        return value
+    raise ValueError(f"{value!r} cannot be a namespace: write lower-case letters, digits and `-`")
+
+
+def label_selector(value: str) -> str:
+    """A label selector as kubectl takes it (k8s.io/apimachinery/pkg/labels)."""
+    if _SELECTOR.fullmatch(value):
+        return value
+    raise ValueError(f"{value!r} is not a label selector: write for instance stage=live,team in (a,b),!old")

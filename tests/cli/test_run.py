@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingressd.cli import flags, objects
+from ingressd.cli import cluster, flags, objects
 from ingressd.cli.flags import UsageError
 from ingressd.cli.run import SECTIONS, controller_options
 from ingressd.control.cpus import usable_cpus
@@ -78,7 +78,11 @@ def test_flag_and_variable(name: str, text: str, read: Callable[[Options], objec
 
 def test_no_flag_is_left_untested() -> None:
     known = {flag.name for section in SECTIONS.values() for flag in section}
-    assert known == {name for name, *_ in FLAGS} | {objects.MANIFESTS.name, "https-port"}
+    assert known == {name for name, *_ in FLAGS} | {
+        objects.MANIFESTS.name,
+        "https-port",
+        *(flag.name for flag in cluster.FLAGS),
+    }
 
 
 def test_https_port_is_accepted_and_its_help_says_that_nothing_listens_there() -> None:

@@ -4,8 +4,23 @@ from collections.abc import Callable
 
 import pytest
 
-from ingressd.cli.values import addresses, boolean, choice, duration, networks, port, text, whole_number, workers
+from ingressd.cli.values import (
+    addresses,
+    boolean,
+    choice,
+    duration,
+    label_selector,
+    namespace,
+    networks,
+    port,
+    text,
+    whole_number,
+    workers,
+)
 from ingressd.model import AccessLogFormat
+
+SELECTORS = ["stage=live", "a==b, c != d", "example.com/team in (a, b),!old", "x notin (y)", "here", "empty="]
+NO_SELECTORS = ["", "=", "a=b=c", "a in b", "a in ()x", ",", "a,", "a/b/c", "-a", "a=-", "a b"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +45,8 @@ from ingressd.model import AccessLogFormat
         (networks, "10.0.0.0/8,192.0.2.1,2001:db8::/32", ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32")),
         (choice(AccessLogFormat), "json", AccessLogFormat.JSON),
         (text, "x", "x"),
+        (namespace, "kube-system", "kube-system"),
+        *((label_selector, one, one) for one in SELECTORS),
     ],
 )
 def test_accepted(parse: Callable[[str], object], given: str, expected: object) -> None:
@@ -61,6 +78,10 @@ def test_accepted(parse: Callable[[str], object], given: str, expected: object) 
         (networks, "example.com", "10.0.0.0/8 or 192.0.2.1"),
         (choice(AccessLogFormat), "xml", "write text, json or off"),
         (text, "", "empty"),
+        (namespace, "Shop", "lower-case"),
+        (namespace, "", "lower-case"),
+        (namespace, "a/b", "lower-case"),
+        *((label_selector, one, "stage=live") for one in NO_SELECTORS),
     ],
 )
 def test_refused(parse: Callable[[str], object], given: str, says: str) -> None:

@@ -262,7 +262,11 @@ def failing(*arguments: str, **environment: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        (["run"], {}, "run needs --manifests PATH: reading from a cluster is not there yet"),
+        (
+            ["run"],
+            {"KUBECONFIG": "/none"},
+            "there is no kubeconfig /none: write --kubeconfig PATH, or --manifests PATH",
+        ),
         (
             ["run", "--manifests=/no/such/place"],
             {},

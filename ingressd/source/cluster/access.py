@@ -76,7 +76,7 @@ class Kubeconfig:
         """Reads the files. Raises AccessError."""
         found = [path for path in self._paths if os.path.exists(path)]
         if not found:
-            raise AccessError(f"there is no kubeconfig {self._named()}: give its path with --kubeconfig")
+            raise AccessError(f"there is no kubeconfig {self._named()}: write --kubeconfig PATH, or --manifests PATH")
         try:
             merged = KubeConfigMerger(os.pathsep.join(found)).config
             return KubeConfigLoader(config_dict=merged, config_base_path=None, active_context=self._context)

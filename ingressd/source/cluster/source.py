@@ -44,6 +44,7 @@ class ClusterSource:
     def __init__(
         self, access: Access, scope: Scope = EVERYWHERE, timing: Timing = _TIMING, watched: int = WATCHED
     ) -> None:
+        self.scope = scope
         self.api = Api(access)
         self._outage = Outage(_log, monotonic)
         self._news = asyncio.Event()
