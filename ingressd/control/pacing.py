@@ -8,6 +8,8 @@ PAUSE = 60.0
 """Seconds after which it is tried again whether a right is there. Roles change seldom, and by hand."""
 SHOWN = 5
 """Namespaces of which it is said that a right is missing; after that it is clear that it is missing everywhere."""
+ROUNDING = 1e-6
+"""Seconds that are none: adding them to a time may leave it the same."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +27,8 @@ class TokenBucket:
 
     def wait(self, now: float) -> float:
         """Seconds until something may happen; 0 now."""
-        return max(0.0, self._full_at - now - (self._burst - 1) / self._rate)
+        seconds = self._full_at - now - (self._burst - 1) / self._rate
+        return seconds if seconds > ROUNDING else 0.0
 
     def take(self, now: float) -> None:
         """Something happens."""

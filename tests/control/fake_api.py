@@ -197,3 +197,27 @@ async def api_at(url: str) -> AsyncIterator[Api]:
         yield made
     finally:
         await made.close()
+
+
+class Lead:
+    """The lead, as the test gives and takes it."""
+
+    def __init__(self) -> None:
+        self._leading = asyncio.Event()
+        self._leading.set()
+        self.waits = 0
+        """How often somebody has begun to wait for it."""
+
+    @property
+    def leads(self) -> bool:
+        return self._leading.is_set()
+
+    async def led(self) -> None:
+        self.waits += 1
+        await self._leading.wait()
+
+    def take(self) -> None:
+        self._leading.clear()
+
+    def give(self) -> None:
+        self._leading.set()

@@ -15,37 +15,13 @@ from ingressd.control.api import CONFLICT, FORBIDDEN, Objects
 from ingressd.control.replicas import read_is_last
 from ingressd.control.status import LIST_FROM, Published, StatusWriter, Timing
 from ingressd.source.cluster.api import Api
-from tests.control.fake_api import FakeApi, Json, Request, api_at, fake_api
+from tests.control.fake_api import FakeApi, Json, Lead, Request, api_at, fake_api
 from tests.kit.stream import eventually
 
 SERVICE = "/api/v1/namespaces/ingress/services/front"
 ADDRESS = {"ip": "203.0.113.9"}
 QUICK = Timing(look=0.05, compare=1000.0, clear=5.0)
 OF_SERVICE = Published(service=("ingress", "front"))
-
-
-class Lead:
-    """The lead, as the test gives and takes it."""
-
-    def __init__(self) -> None:
-        self._leading = asyncio.Event()
-        self._leading.set()
-        self.waits = 0
-        """How often somebody has begun to wait for it."""
-
-    @property
-    def leads(self) -> bool:
-        return self._leading.is_set()
-
-    async def led(self) -> None:
-        self.waits += 1
-        await self._leading.wait()
-
-    def take(self) -> None:
-        self._leading.clear()
-
-    def give(self) -> None:
-        self._leading.set()
 
 
 def ingress_path(name: str, namespace: str = "shop") -> str:

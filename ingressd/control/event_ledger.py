@@ -1,0 +1,226 @@
+"""Which Events are to be written when: each thing once, what comes back or stays as a series, and none too often.
+Without IO; all `now` are seconds of a clock that never goes back.
+
+A remark is about one object. While it is true it is written again every REFRESH seconds, so that the API server does
+not forget it (it keeps Events for an hour); when it comes and goes, every REPEAT seconds at most. No object and no
+moment takes more than a token bucket gives. What is not true any more before it could be written is dropped.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+from ingressd.control.pacing import TokenBucket
+from ingressd.model import ObjectRef, Problem
+
+REPEAT = 60.0
+REFRESH = 1800.0
+FORGET = 3600.0
+"""Seconds that a remark which is not true any more is known, so that it becomes a series when it comes back."""
+KEPT = 10_000
+"""Such remarks, at most."""
+STALE = 60.0
+"""Seconds after which a sync is no news for who begins to lead: the leader before has told of it."""
+OBJECT_RATE, OBJECT_BURST = 1 / 60, 10
+RATE, BURST = 10.0, 50
+NOTE_BYTES = 1024
+"""As much as an Event takes."""
+
+SYNC = "Sync"
+
+
+class Remark(NamedTuple):
+    """What an Event says."""
+
+    object: ObjectRef
+    type: str
+    """Warning or Normal."""
+    reason: str
+    note: str
+
+
+class Written(NamedTuple):
+    """An Event that is there: its name, and how many times it says that the thing has happened."""
+
+    name: str
+    times: int
+
+
+class Due(NamedTuple):
+    """An Event to write. `times` is how many times the thing has happened since `before` was written. With `only_new`
+    one that is there already is left as it is."""
+
+    remark: Remark
+    times: int
+    before: Written | None = None
+    only_new: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    true: bool = True
+    pending: int = 0
+    """How many times it has happened that are not written."""
+    only_new: bool = False
+    last: float = 0.0
+    """When the last of these was."""
+    ready: float = math.inf
+    """When it may be written."""
+    told: float = -math.inf
+    written: Written | None = None
+
+
+def warning(problem: Problem) -> Remark:
+    """What an Event says of a problem."""
+    text = f"{problem.field}: {problem.message}" if problem.field else problem.message
+    return Remark(problem.object, "Warning", problem.reason, _shortened(text))
+
+
+def sync(ref: ObjectRef) -> Remark:
+    """What an Event says of an Ingress that is served as it is now. The words are those of ingress-nginx."""
+    return Remark(ref, "Normal", SYNC, "Scheduled for sync")
+
+
+class EventLedger:
+    """Everything there is to say, and what was said."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        """Remarks that were never written."""
+        self._entries: dict[Remark, _Entry] = {}
+        self._problems: frozenset[Remark] = frozenset()
+        self._gone: dict[Remark, float] = {}
+        """Those of which `true` is False, and since when; the oldest first."""
+        self._agenda: tuple[list[tuple[float, int, Remark]], ...] = ([], [])
+        """When each may be written: problems, then syncs. An item counts only if its entry says the same time."""
+        self._order = count()
+        self._bucket = TokenBucket(RATE, BURST)
+        self._buckets: dict[ObjectRef, TokenBucket] = {}
+
+    # --- what happens
+
+    def problems(self, problems: Iterable[Problem], now: float) -> None:
+        """These are all problems there are."""
+        current = frozenset(map(warning, problems))
+        # Sorted, so that the same problems are always told in the same order.
+        for remark in sorted(self._problems - current):
+            self._end(remark, now)
+        for remark in sorted(current - self._problems):
+            self._gone.pop(remark, None)
+            entry = self._entries.setdefault(remark, _Entry())
+            entry.true = True
+            self._happened(remark, entry, now)
+        self._problems = current
+        self._forget(now)
+
+    def served(self, refs: Iterable[ObjectRef], now: float, *, first: bool) -> None:
+        """These Ingresses are served as they are now; `first`: for the first time that this process knows of."""
+        for ref in refs:
+            entry = self._entries.setdefault(sync(ref), _Entry())
+            entry.pending = 0 if entry.only_new else entry.pending
+            entry.only_new = first and not entry.pending
+            self._happened(sync(ref), entry, now)
+
+    def removed(self, refs: Iterable[ObjectRef]) -> None:
+        """These Ingresses are not served any more."""
+        for ref in refs:
+            self._entries.pop(sync(ref), None)
+
+    def lead(self, now: float) -> None:
+        """What is due is ours to write from now on."""
+        old = [
+            remark
+            for remark, entry in self._entries.items()
+            if remark.reason == SYNC and entry.pending and entry.last < now - STALE
+        ]
+        for remark in old:
+            del self._entries[remark]
+
+    # --- what to write
+
+    def next(self, now: float) -> Due | float:
+        """What to write now, or the seconds until this is worth asking again. The outcome is to be told before it is
+        asked again."""
+        for agenda in self._agenda:
+            while agenda and agenda[0][0] <= now:
+                if (wait := self._bucket.wait(now)) > 0:
+                    return wait
+                ready, _, remark = heapq.heappop(agenda)
+                entry = self._entries.get(remark)
+                if entry is None or entry.ready != ready:
+                    continue
+                bucket = self._buckets.setdefault(remark.object, TokenBucket(OBJECT_RATE, OBJECT_BURST))
+                if (wait := bucket.wait(now)) > 0:
+                    self._schedule(remark, entry, now + wait)
+                    continue
+                bucket.take(now)
+                self._bucket.take(now)
+                entry.ready = math.inf
+                due = Due(remark, max(1, entry.pending), entry.written, entry.only_new)
+                entry.pending, entry.only_new = 0, False
+                return due
+        return min((agenda[0][0] for agenda in self._agenda if agenda), default=math.inf) - now
+
+    def written(self, due: Due, written: Written, now: float) -> None:
+        """It is there now, as this."""
+        if (entry := self._entries.get(due.remark)) is None:
+            return
+        entry.told, entry.written = now, written
+        if due.remark.reason != SYNC:
+            self._schedule(due.remark, entry, now + (REPEAT if entry.pending else REFRESH))
+        elif entry.pending:
+            self._schedule(due.remark, entry, now + REPEAT)
+
+    def failed(self, due: Due, again: float) -> None:
+        """It could not be written, and may be tried at `again`."""
+        if (entry := self._entries.get(due.remark)) is None:
+            self.dropped += 1
+            return
+        entry.only_new = due.only_new and not entry.pending
+        entry.pending += due.times
+        self._schedule(due.remark, entry, again)
+
+    def refused(self, due: Due) -> None:
+        """It can never be written."""
+        self.dropped += 1
+
+    # ---
+
+    def _happened(self, remark: Remark, entry: _Entry, now: float) -> None:
+        entry.last = now
+        entry.pending += 1
+        self._schedule(remark, entry, min(entry.ready, max(now, entry.told + REPEAT)))
+
+    def _schedule(self, remark: Remark, entry: _Entry, ready: float) -> None:
+        if entry.ready != ready:
+            entry.ready = ready
+            agenda = self._agenda[remark.reason == SYNC]
+            heapq.heappush(agenda, (ready, next(self._order), remark))
+
+    def _end(self, remark: Remark, now: float) -> None:
+        """It is not true any more."""
+        entry = self._entries[remark]
+        if entry.written is None:
+            self.dropped += bool(entry.pending)
+            del self._entries[remark]
+            return
+        entry.true = False
+        entry.ready = math.inf
+        self._gone[remark] = now
+
+    def _forget(self, now: float) -> None:
+        while self._gone:
+            remark, since = next(iter(self._gone.items()))
+            if len(self._gone) <= KEPT and now - since < FORGET:
+                break
+            del self._gone[remark], self._entries[remark]
+        if len(self._buckets) > KEPT:
+            self._buckets = {ref: bucket for ref, bucket in self._buckets.items() if not bucket.is_full(now)}
+
+
+def _shortened(text: str) -> str:
+    data = text.encode(errors="replace")  # half a character (a lone surrogate) cannot be sent
+    return data.decode() if len(data) <= NOTE_BYTES else data[: NOTE_BYTES - 3].decode(errors="ignore") + "..."
