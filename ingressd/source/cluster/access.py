@@ -20,7 +20,6 @@ from ingressd.source.base import SourceError
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has the token and the CA of its service account."""
-KUBECONFIG = "KUBECONFIG"
 _HOST = "KUBERNETES_SERVICE_HOST"
 
 
@@ -96,7 +95,7 @@ def find(kubeconfig: str, context: str, environment: Mapping[str, str]) -> Acces
         return Kubeconfig(kubeconfig, context)
     if not context and environment.get(_HOST):
         return ServiceAccount(environment)
-    paths = environment.get(KUBECONFIG) or os.path.join(environment.get("HOME") or "~", ".kube", "config")
+    paths = environment.get("KUBECONFIG") or os.path.join(environment.get("HOME") or "~", ".kube", "config")
     return Kubeconfig(paths, context)
 
 
