@@ -28,6 +28,9 @@ class World(Protocol):
 
     async def delete(self, kind: str, name: str) -> None: ...
 
+    async def label(self, **labels: str) -> None:
+        """Gives `namespace` these labels, and takes away those that tests gave it before."""
+
     async def cut(self) -> None:
         """All connections are reset, and new ones are served."""
 
@@ -142,6 +145,23 @@ async def named_objects_beyond_the_watched_are_read_now_and_then(world: World) -
         await followed.until(lambda: followed.secret("two", world.namespace) is None)
 
 
+async def namespaces_are_selected_by_their_labels(world: World) -> None:
+    await world.put(ingress("web"))
+    async with started(world, Scope(selector=f"test={world.namespace}")) as followed:
+        assert not followed.of("Ingress")
+        await world.label(test=world.namespace)
+        await followed.until(lambda: followed.has("Ingress", f"{world.namespace}/web"))
+        await world.put(ingress("web", "b.example", tls="tls"))
+        await world.put(secret("tls"))
+        await followed.until(lambda: followed.hosts() == {"b.example"})
+        await followed.until(lambda: followed.secret("tls", world.namespace))
+        await world.label(test="other")
+        await followed.until(lambda: not followed.objects.keys() - followed.of("IngressClass"))
+        await world.put(ingress("more", "c.example"))
+        await world.label(test=world.namespace)
+        await followed.until(lambda: followed.hosts() == {"b.example", "c.example"})
+
+
 def _has_value(followed: Followed, world: World, name: str, value: str) -> bool:
     return followed.secret(name, world.namespace) == value
 
@@ -154,4 +174,5 @@ CASES: tuple[Case, ...] = (
     gone_leads_to_a_list_that_takes_nothing_away_before_it_is_complete,
     named_objects_are_read_when_something_refers_to_them,
     named_objects_beyond_the_watched_are_read_now_and_then,
+    namespaces_are_selected_by_their_labels,
 )

@@ -7,7 +7,7 @@ import pytest
 
 from ingressd.source.cluster.access import Access, Kubeconfig
 from tests.source.cluster.cases import CASES, Case
-from tests.source.cluster.fake import FakeApi, Object, fake_api
+from tests.source.cluster.fake import FakeApi, Object, fake_api, namespace
 
 
 class FakeWorld:
@@ -25,6 +25,9 @@ class FakeWorld:
 
     async def delete(self, kind: str, name: str) -> None:
         self.api.delete(kind, self.namespace, name)
+
+    async def label(self, **labels: str) -> None:
+        self.api.put(namespace(self.namespace, **labels))
 
     async def cut(self) -> None:
         self.api.cut()
