@@ -16,6 +16,9 @@ _NUMBERS = [b"%d" % value for value in range(4096)]
 _MILLISECONDS = [b"0.%03d" % value for value in range(1000)]
 """Most figures of a line are small: these need no formatting."""
 
+MAX_REFUSED = 1024
+"""Bytes of what is no request line that are logged."""
+
 _PRINTABLE = bytes(0x20 <= code < 0x7F and code not in b'"\\' for code in range(256))
 
 
@@ -32,6 +35,12 @@ def escape(value: bytes) -> bytes:
 
 def _escaped(value: bytes) -> bytes:
     return b"".join(b"%c" % code if _PRINTABLE[code] else b"\\x%02X" % code for code in value)
+
+
+def refused_line(raw: bytes) -> bytes:
+    """What there is of a request line that is none: never the fields behind it, which may hold secrets."""
+    first = raw.lstrip(b"\r\n").partition(b"\n")[0]
+    return first[:MAX_REFUSED].rstrip(b"\r")
 
 
 def remote_user(authorization: bytes) -> bytes:
@@ -107,7 +116,7 @@ class AccessLog:
             user = b"-"
             if head.authorization:
                 user = escape(remote_user(head.authorization))
-            request = escape(head.line)
+            request = escape(head.line if head.method else refused_line(head.raw))
             referer = escape(head.referer)
             agent = escape(head.user_agent)
         if len(record.attempts) == 1:
@@ -169,7 +178,7 @@ class AccessLog:
             "time": self.time.decode(),
             "remote_addr": record.remote_address.decode(),
             "remote_user": _text(remote_user(head.authorization)) if head is not None and head.authorization else "",
-            "request": _text(head.line) if head is not None else "",
+            "request": _text(head.line if head.method else refused_line(head.raw)) if head is not None else "",
             "status": record.status,
             "body_bytes_sent": record.body_bytes_sent,
             "http_referer": _text(head.referer) if head is not None else "",

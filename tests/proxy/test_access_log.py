@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from ingressd.model import AccessLogFormat, Snapshot
+from ingressd.model import AccessLogFormat, Snapshot, WorkerSettings
 from tests.kit import (
     Client,
     Upstream,
@@ -214,6 +214,27 @@ async def test_what_is_no_request_is_a_line_of_the_same_format(data: bytes) -> N
             await client.ask(data)
         [line] = await worker.logged(1)
         assert fields(line)["status"] in ("400", "505")
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, JSON], ids=["text", "json"])
+@pytest.mark.parametrize(
+    ("start", "logged"),
+    [
+        (b"garbage", b'"garbage"'),
+        (b"\r\nGET /\x01 HTTP/1.1", b'"GET /'),
+        (b"GET  / HTTP/1.1", b'"GET  / HTTP/1.1"'),
+        (b"GET /" + b"x" * 20_000, b'"GET /' + b"x" * 1019 + b'"'),
+    ],
+    ids=["garbage", "control-character", "spaces", "too-long"],
+)
+async def test_of_what_is_no_request_line_no_more_than_that_line_is_logged(
+    start: bytes, logged: bytes, settings: WorkerSettings
+) -> None:
+    async with Worker(settings=settings) as worker, Client(worker.port) as client:
+        await client.ask(start + b"\r\nHost: a.example\r\nCookie: secret\r\n\r\n")
+        [line] = await worker.logged(1)
+        assert logged in line
+        assert b"secret" not in line
 
 
 async def test_lengths_count_what_was_on_the_wire() -> None:
