@@ -90,7 +90,7 @@ class Downstream:
         """`idle`, `active` or `tunnel`, for the metrics."""
         if self._exchange is None:
             return "active" if self._head is not None else "idle"
-        return "tunnel" if self._exchange.tunnel else "active"
+        return "tunnel" if self._exchange.tunnel is not None else "active"
 
     # --- what the loop calls
 
@@ -124,7 +124,7 @@ class Downstream:
         exchange = self._exchange
         if exchange is None or self._closing:
             return False
-        if exchange.tunnel:
+        if exchange.tunnel is not None:
             exchange.client_half_closed()
             return True
         # As nginx: a client that closes its side while a response is due has gone.
@@ -163,8 +163,8 @@ class Downstream:
                 self._advance()
             elif len(self._buffer) > PIPELINE:
                 self.hold()
-        elif exchange.tunnel:
-            exchange.tunnel_up(data)
+        elif exchange.tunnel is not None:
+            exchange.tunnel.up(data)
         elif exchange.request_done:
             self._buffer += data
             if len(self._buffer) > PIPELINE:
@@ -339,8 +339,8 @@ class Downstream:
         self._buffer = b""
         if self._held:
             self.resume()
-        if data and self._exchange is not None:
-            self._exchange.tunnel_up(data)
+        if data and self._exchange is not None and self._exchange.tunnel is not None:
+            self._exchange.tunnel.up(data)
 
     def half_close(self) -> None:
         """Sends the end of the stream; the other direction goes on."""

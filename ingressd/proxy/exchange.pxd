@@ -6,13 +6,14 @@ from ingressd.proxy.context cimport Context
 from ingressd.proxy.downstream cimport Downstream
 from ingressd.proxy.forwarded cimport untrusted_fields
 from ingressd.proxy.registry cimport ClusterState, EndpointState
+from ingressd.proxy.request_body cimport RequestBody, body_of
+from ingressd.proxy.tunnel cimport Tunnel
 from ingressd.proxy.upstream cimport Upstream
 from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record
 
 cdef int NONE
 cdef int LENGTH
-cdef int CHUNKED
 cdef int MAX_INTERIM
 
 
@@ -29,20 +30,17 @@ cdef class Exchange:
     cdef double _attempt_started
     cdef bytes _request
     cdef bytes _response
-    cdef Body _body
-    cdef list _replay
-    cdef Py_ssize_t _replay_size
+    cdef RequestBody _body
     cdef bint _responded
     cdef int _interim
     cdef bint _chunked_response
     cdef bint _persist
-    cdef bint _half_closed
     cdef bint _over
     cdef readonly bint request_done
     cdef readonly bint head_only
-    cdef readonly bint tunnel
+    cdef readonly Tunnel tunnel
 
-    @cython.locals(payload=list, body=Body, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
+    @cython.locals(body=RequestBody, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
     @cython.locals(
         head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes,
@@ -51,7 +49,7 @@ cdef class Exchange:
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
     cdef bint _try(self, EndpointState last, bint fresh) except -1
-    @cython.locals(replay=list)
+    @cython.locals(body=RequestBody)
     cdef _attach(self, Upstream upstream)
     cpdef bint wants_data(self)
     @cython.locals(record=Record, request=RequestHead, persist=bint, framing=int, added=bytes, data=bytes)
@@ -67,10 +65,6 @@ cdef class Exchange:
     cdef _pass_on(self, list payload, bytes last)
     @cython.locals(last=bytes, upstream=Upstream)
     cpdef response_done(self, list payload, bytes trailers, bint reusable)
-    cpdef tunnel_up(self, bytes data)
-    @cython.locals(record=Record)
-    cpdef tunnel_down(self, bytes data)
-    cdef _touch(self)
     @cython.locals(upstream=Upstream)
     cdef _drop_upstream(self)
     @cython.locals(attempt=Attempt)

@@ -16,7 +16,7 @@ Rules of this file:
 from typing import TYPE_CHECKING
 
 from ingressd.aio import spawn
-from ingressd.http1.body import CHUNKED, LENGTH, NONE, Body
+from ingressd.http1.body import LENGTH, NONE, Body
 from ingressd.http1.chunked import encode_chunk, encode_last_chunk
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead, ResponseHead
@@ -24,6 +24,7 @@ from ingressd.model import Policy
 from ingressd.proxy.context import Context
 from ingressd.proxy.forwarded import real_address, trusted_fields, untrusted_fields
 from ingressd.proxy.registry import ClusterState, EndpointState
+from ingressd.proxy.request_body import body_of
 from ingressd.proxy.responses import (
     BAD_PATH,
     CLIENT_CLOSED,
@@ -38,6 +39,7 @@ from ingressd.proxy.responses import (
     UPSTREAM_CLOSED,
     render,
 )
+from ingressd.proxy.tunnel import Tunnel
 from ingressd.proxy.upstream import Upstream, open_upstream
 from ingressd.routing import InvalidPath, normal_path
 from ingressd.routing.table import Decision
@@ -52,14 +54,11 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 REFUSED = frozenset((b"CONNECT", b"TRACE"))
 """Not an ingress's business: tunnels to places of the client's choice, and echoes of the fields added here."""
 
-NO_BODY = Body(NONE)
-"""Shared by all requests without one."""
+DEFAULT_POLICY = Policy()
+"""Until the route is known."""
 
 MAX_INTERIM = 100
 """Interim responses to one request; Go's client up to 1.22: 5. An upstream that sends more may never end."""
-
-REPLAY = 64 * 1024
-"""Bytes of a request body that are kept for another attempt; with more of it sent there is none."""
 
 
 class Exchange:
@@ -73,15 +72,12 @@ class Exchange:
         "_cluster",
         "_context",
         "_downstream",
-        "_half_closed",
         "_head",
         "_interim",
         "_over",
         "_persist",
         "_policy",
         "_record",
-        "_replay",
-        "_replay_size",
         "_request",
         "_responded",
         "_response",
@@ -97,7 +93,7 @@ class Exchange:
         self._downstream = downstream
         self._head = head
         self._record = record
-        self._policy: Policy | None = None
+        self._policy = DEFAULT_POLICY
         self._cluster: ClusterState | None = None
         self._unreachable: list[EndpointState] | None = None
         """Endpoints that accepted no connection."""
@@ -108,54 +104,34 @@ class Exchange:
         """The head as sent upstream."""
         self._response = b""
         """The head for the client, until it is written."""
-        if head.chunked:
-            self._body = Body(CHUNKED)
-        elif head.content_length > 0:
-            self._body = Body(LENGTH, head.content_length)
-        else:
-            self._body = NO_BODY
+        self._body = body_of(head)
         self.request_done = self._body.done
         """The whole request has been received."""
-        self._replay: list[bytes] | None = []
-        """The body as sent upstream so far; None if it grew too long to keep."""
-        self._replay_size = 0
         self._responded = False
         self._interim = 0
         """How many 1xx responses there were."""
         self._chunked_response = False
         self._persist = False
-        self._half_closed = False
         self._over = False
         self.head_only = head.method == b"HEAD"
-        self.tunnel = False
-        """After 101 Switching Protocols: bytes are passed on as they are, both ways."""
+        self.tunnel: Tunnel | None = None
+        """After 101 Switching Protocols."""
 
     # --- the request
 
     def receive(self, data: bytes, start: int) -> int:
         """Takes what belongs to the request body from `data`. Returns the offset behind it. Raises FramingError."""
-        payload: list[bytes] = []
         body = self._body
-        end = body.feed(data, start, payload)
+        end, encoded = body.feed(data, start)
         self._record.request_length += end - start
-        if body.framing == CHUNKED:
-            encoded = encode_chunk(payload)
-            if body.done:
-                encoded += encode_last_chunk(body.trailers)
-        else:
-            encoded = payload[0] if payload else b""
         self.request_done = body.done
         upstream = self._upstream
-        if encoded:
-            if self._replay is not None:
-                self._replay.append(encoded)
-                self._replay_size += len(encoded)
-                if upstream is not None and self._replay_size > REPLAY:
-                    self._replay = None
-            if upstream is not None:
+        if upstream is not None:
+            if encoded:
                 upstream.write(encoded)
-        if body.done and upstream is not None:
-            upstream.deadline = self._context.now + self.read_time()
+                body.sent()
+            if body.done:
+                upstream.deadline = self._context.now + self.read_time()
         return end
 
     def start(self) -> None:
@@ -262,13 +238,9 @@ class Exchange:
     def _attach(self, upstream: Upstream) -> None:
         self._upstream = upstream
         upstream.begin(self)
-        replay = self._replay
-        if replay:
-            upstream.write(self._request + b"".join(replay))
-            if self._replay_size > REPLAY:
-                self._replay = None
-        else:
-            upstream.write(self._request)
+        body = self._body
+        upstream.write(self._request + body.begin())
+        body.sent()
         if self.request_done:
             upstream.deadline = self._context.now + self.read_time()
         if not upstream.full:
@@ -287,8 +259,6 @@ class Exchange:
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise FramingError("too many interim responses")
-        # A byte of a response: no other attempt after it.
-        self._replay = None
         if self._head.minor > 0:
             data = head.forward(b"")
             self._record.bytes_sent += len(data)
@@ -390,7 +360,7 @@ class Exchange:
         self._upstream = None
         upstream.abort()
         self._fail_attempt(reason)
-        if self.tunnel:
+        if self.tunnel is not None:
             if reason == UPSTREAM_CLOSED:
                 self._cut()
             else:
@@ -420,7 +390,8 @@ class Exchange:
         return (
             len(self._record.attempts) < self.tries()
             and (nothing_sent or self._head.method in IDEMPOTENT)
-            and self._replay is not None
+            and not self._body.lost
+            and self._interim == 0
         )
 
     def upstream_full(self) -> None:
@@ -450,13 +421,13 @@ class Exchange:
         if self._over:
             return
         record = self._record
-        if not self.tunnel:
+        if self.tunnel is None:
             record.reason = reason
             if not self._responded:
                 record.status = STATUS[CLIENT_CLOSED]
         self._close_attempt()
         upstream = self._upstream
-        if self.tunnel and upstream is not None:
+        if self.tunnel is not None and upstream is not None:
             upstream.cut()
         self._drop_upstream()
         self._cut()
@@ -465,61 +436,33 @@ class Exchange:
 
     def switch(self, head: ResponseHead, rest: bytes) -> bool:
         """101 Switching Protocols (RFC 9110 section 7.8). False if nobody asked for it."""
-        if self._over or not self._head.upgrade or not head.upgrade or not self.request_done:
+        upstream = self._upstream
+        attempt = self._attempt
+        if upstream is None or attempt is None or not self._head.upgrade or not head.upgrade or not self.request_done:
             return False
         self._responded = True
         self._note_head(101)
-        self.tunnel = True
         context = self._context
         context.tunnels += 1
         context.counters.tunnels += 1
         data = head.forward(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
         self._record.bytes_sent += len(data)
         self._downstream.write(data)
-        self._touch()
+        self.tunnel = Tunnel(context, self._downstream, upstream, self._record, attempt)
         if rest:
-            self.tunnel_down(rest)
+            self.tunnel.down(rest)
         self._downstream.tunnelled()
         return True
 
-    def tunnel_up(self, data: bytes) -> None:
-        """Bytes from the client."""
-        self._touch()
-        self._record.request_length += len(data)
-        if self._upstream is not None:
-            self._upstream.write(data)
-
-    def tunnel_down(self, data: bytes) -> None:
-        """Bytes from the upstream."""
-        self._touch()
-        record = self._record
-        record.bytes_sent += len(data)
-        record.body_bytes_sent += len(data)
-        if self._attempt is not None:
-            self._attempt.response_length += len(data)
-        self._downstream.write(data)
-
-    def _touch(self) -> None:
-        """One idle time for both directions; kept on the upstream."""
-        if self._upstream is not None:
-            self._upstream.deadline = self._context.now + self._context.settings.timeouts.tunnel_idle
-
     def client_half_closed(self) -> None:
-        """The client has nothing more to say; it may still listen."""
-        if self._half_closed:
+        """The client has ended its direction of the tunnel."""
+        if self.tunnel is not None and self.tunnel.client_ended():
             self._end_tunnel()
-            return
-        self._half_closed = True
-        if self._upstream is not None:
-            self._upstream.half_close()
 
     def upstream_half_closed(self) -> None:
-        """The upstream has nothing more to say."""
-        if self._half_closed:
+        """The endpoint has."""
+        if self.tunnel is not None and self.tunnel.upstream_ended():
             self._end_tunnel()
-            return
-        self._half_closed = True
-        self._downstream.half_close()
 
     def _end_tunnel(self) -> None:
         self._close_attempt()
@@ -595,7 +538,7 @@ class Exchange:
     def _finish(self) -> None:
         self._over = True
         context = self._context
-        if self.tunnel:
+        if self.tunnel is not None:
             context.tunnels -= 1
             self._persist = False
         context.finished(self._record)
@@ -605,20 +548,20 @@ class Exchange:
 
     def connect_time(self) -> float:
         """Seconds for a connection to stand."""
-        return self._policy.connect_timeout if self._policy is not None else 0.0
+        return self._policy.connect_timeout
 
     def send_time(self) -> float:
         """Seconds between two writes the upstream accepts."""
-        if self.tunnel:
-            return self._context.settings.timeouts.tunnel_idle
-        return self._policy.send_timeout if self._policy is not None else 0.0
+        if self.tunnel is not None:
+            return self.tunnel.idle_time
+        return self._policy.send_timeout
 
     def read_time(self) -> float:
         """Seconds between two reads of the response."""
-        if self.tunnel:
-            return self._context.settings.timeouts.tunnel_idle
-        return self._policy.read_timeout if self._policy is not None else 0.0
+        if self.tunnel is not None:
+            return self.tunnel.idle_time
+        return self._policy.read_timeout
 
     def tries(self) -> int:
         """How many attempts there may be in all."""
-        return self._policy.tries if self._policy is not None else 1
+        return self._policy.tries

@@ -193,7 +193,7 @@ class Upstream:
         if exchange is None:
             self._context.pool.remove(self)
             return False
-        if exchange.tunnel:
+        if exchange.tunnel is not None:
             exchange.upstream_half_closed()
             return True
         self._ended(exchange, True, self.nothing_sent)
@@ -220,8 +220,8 @@ class Upstream:
             self._context.pool.remove(self)
             self.close()
             return
-        if exchange.tunnel:
-            exchange.tunnel_down(data)
+        if exchange.tunnel is not None:
+            exchange.tunnel.down(data)
             return
         if self.deadline and not self.full:
             self.deadline = self._context.now + exchange.read_time()
