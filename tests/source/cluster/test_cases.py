@@ -1,13 +1,10 @@
 """The cases that any API server must give, on the fake one."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from ingressd.source.cluster.access import Access, Kubeconfig
+from ingressd.source.cluster.access import Access
 from tests.source.cluster.cases import CASES, Case
-from tests.source.cluster.fake import FakeApi, Object, fake_api, namespace
+from tests.source.cluster.fake import FakeApi, Object, namespace
 
 
 class FakeWorld:
@@ -15,10 +12,9 @@ class FakeWorld:
 
     namespace = "shop"
 
-    def __init__(self, api: FakeApi, kubeconfig: Path) -> None:
+    def __init__(self, api: FakeApi, access: Access) -> None:
         self.api = api
-        kubeconfig.write_text(api.kubeconfig())
-        self.access: Access = Kubeconfig(str(kubeconfig), "")
+        self.access = access
 
     async def put(self, value: Object) -> None:
         self.api.put(value)
@@ -44,9 +40,8 @@ class FakeWorld:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[FakeWorld]:
-    async with fake_api() as api:
-        yield FakeWorld(api, tmp_path / "config")
+def world(fake: FakeApi, access: Access) -> FakeWorld:
+    return FakeWorld(fake, access)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

@@ -1,0 +1,337 @@
+"""Requests: credentials, errors, lines."""
+
+import asyncio
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kubernetes_asyncio.client.configuration import Configuration
+
+from ingressd.source.cluster.access import Access, AccessError, Kubeconfig, ServiceAccount
+from ingressd.source.cluster.api import NO_ANSWER, Api, ApiError
+from tests.source.cluster.conftest import ConfigFile
+from tests.source.cluster.fake import TOKEN, FakeApi, Refusal, fake_api, ingress
+
+INGRESSES = "/apis/networking.k8s.io/v1/ingresses"
+DEADLINE = 10.0
+
+
+@asynccontextmanager
+async def using(access: Access) -> AsyncIterator[Api]:
+    api = Api(access)
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+async def failure(api: Api, path: str = INGRESSES) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        await api.request("GET", path)
+    return caught.value
+
+
+# --- errors
+
+
+async def test_a_body_is_given_as_it_came(fake: FakeApi, access: Access) -> None:
+    fake.put(ingress("web"))
+    async with using(access) as api:
+        assert b'"name": "web"' in await api.request("GET", INGRESSES, {"limit": "500"})
+        assert fake.requests[-1].query == {"limit": "500"}
+
+
+async def test_a_refusal_has_status_reason_message_and_pause(fake: FakeApi, access: Access) -> None:
+    fake.refuse = lambda request: Refusal(429, "TooManyRequests", "later,\nplease", after=7)
+    async with using(access) as api:
+        error = await failure(api)
+    assert (error.status, error.reason, error.message, error.retry_after) == (
+        429,
+        "TooManyRequests",
+        "later, please",
+        7,
+    )
+
+
+async def test_what_is_no_status_of_kubernetes_is_said_by_its_http_status(access: Access, fake: FakeApi) -> None:
+    async with using(access) as api:
+        error = await failure(api, "/apis/networking.k8s.io/v1/nonsense")
+    assert error.status == 500
+    assert "500" in error.message
+
+
+async def test_nobody_there_is_no_answer(fake: FakeApi, access: Access) -> None:
+    await fake.stop()
+    async with using(access) as api:
+        error = await failure(api)
+    assert error.status == NO_ANSWER
+    assert "connect" in error.message.lower()
+    assert "\n" not in error.message
+
+
+# --- credentials
+
+
+async def test_credentials_that_are_not_known_are_loaded_again_once(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    async with using(Kubeconfig(kubeconfig.path, "")) as api:
+        await api.request("GET", INGRESSES)
+        client = await api.client()
+        fake.token = "another"
+        error = await failure(api)
+        assert (error.status, len(fake.requests)) == (401, 3)
+        kubeconfig.write("another")
+        await api.request("GET", INGRESSES)
+        assert len(fake.requests) == 5, "401 and again"
+        assert await api.client() is client, "who has it keeps it"
+
+
+async def test_watches_go_on_with_the_connections_they_have(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    async with using(Kubeconfig(kubeconfig.path, "")) as api:
+        query = {"watch": "true", "resourceVersion": "100"}
+        async with api.lines(INGRESSES, query, silence=DEADLINE, total=DEADLINE) as lines:
+            fake.token = "another"
+            kubeconfig.write("another")
+            await api.request("GET", INGRESSES)
+            fake.put(ingress("web"))
+            assert b'"name": "web"' in await anext(lines)
+
+
+async def test_a_kubeconfig_that_is_gone_for_a_moment_is_no_answer(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    async with using(Kubeconfig(kubeconfig.path, "")) as api:
+        await api.request("GET", INGRESSES)
+        fake.token = "another"
+        kubeconfig.remove()
+        error = await failure(api)
+        assert error.status == NO_ANSWER
+        assert kubeconfig.path in error.message
+        kubeconfig.write("another")
+        await api.request("GET", INGRESSES)
+
+
+def with_user(kubeconfig: ConfigFile, user: dict[str, Any]) -> Kubeconfig:
+    kubeconfig.edit(lambda config: config["users"][0].update(user=user))
+    return Kubeconfig(kubeconfig.path, "")
+
+
+async def test_a_token_file_beside_the_kubeconfig_is_read_again(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    token = kubeconfig.beside("token")
+    token.write_text(f"{TOKEN}\n")
+    async with using(with_user(kubeconfig, {"tokenFile": "token"})) as api:
+        await api.request("GET", INGRESSES)
+        fake.token = "another"
+        token.write_text("another\n")
+        await api.request("GET", INGRESSES)
+
+
+async def test_a_plugin_is_asked_again(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    answer = kubeconfig.beside("answer")
+    version = "client.authentication.k8s.io/v1"
+
+    def says(token: str) -> None:
+        status = {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}
+        answer.write_text(yaml.safe_dump({"apiVersion": version, "kind": "ExecCredential", "status": status}))
+
+    script = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1]).read()), sys.stdout, default=str)"
+    plugin = {"apiVersion": version, "command": sys.executable, "args": ["-c", script, str(answer)]}
+    says(TOKEN)
+    async with using(with_user(kubeconfig, {"exec": plugin})) as api:
+        await api.request("GET", INGRESSES)
+        fake.token = "another"
+        says("another")
+        await api.request("GET", INGRESSES)
+        fake.token = "yet another"
+        answer.unlink()
+        error = await failure(api)
+    assert (error.status, kubeconfig.path in error.message) == (NO_ANSWER, True)
+
+
+async def test_the_context_decides_which_cluster(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    async with fake_api() as other:
+        cluster = {"name": "other", "cluster": {"server": other.url}}
+        context = {"name": "other", "context": {"cluster": "other", "user": "fake"}}
+        kubeconfig.edit(lambda config: (config["clusters"].append(cluster), config["contexts"].append(context)))
+        async with using(Kubeconfig(kubeconfig.path, "other")) as api:
+            await api.request("GET", INGRESSES)
+        assert (len(other.requests), len(fake.requests)) == (1, 0)
+
+
+# --- in a pod
+
+
+class Pod:
+    """What a pod has of its service account, and an API server behind TLS that it trusts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token = "first"
+        self.asked: list[str] = []
+        self.port = 0
+        (folder / "token").write_text(self.token)
+
+    @property
+    def access(self) -> ServiceAccount:
+        environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)}
+        return ServiceAccount(environment, self.folder)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.headers.get("Authorization", ""))
+        known = self.asked[-1] == f"Bearer {self.token}"
+        return web.json_response({}, status=200 if known else 401)
+
+
+def certificate(folder: Path, name: str) -> ssl.SSLContext:
+    """A certificate for 127.0.0.1 that signs itself, in `folder/name.crt`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    crt, pem = folder / f"{name}.crt", folder / f"{name}.key"
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(crt, pem)
+    return context
+
+
+@asynccontextmanager
+async def pod(folder: Path, context: ssl.SSLContext) -> AsyncIterator[Pod]:
+    made = Pod(folder)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", made.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    ((_, made.port, *_),) = runner.addresses
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+async def test_in_a_pod_the_service_account_is_used_and_its_token_read_again(tmp_path: Path) -> None:
+    context = certificate(tmp_path, "ca")
+    async with pod(tmp_path, context) as here, using(here.access) as api:
+        await api.request("GET", INGRESSES)
+        here.token = "second"
+        (tmp_path / "token").write_text("second\n")
+        await api.request("GET", INGRESSES)
+        assert here.asked == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+async def test_a_new_ca_is_read_when_the_certificate_is_not_trusted(tmp_path: Path) -> None:
+    certificate(tmp_path, "ca")
+    async with pod(tmp_path, certificate(tmp_path, "other")) as here, using(here.access) as api:
+        error = await failure(api)
+        assert error.status == NO_ANSWER
+        assert "certificate" in error.message.lower()
+        (tmp_path / "ca.crt").write_bytes((tmp_path / "other.crt").read_bytes())
+        await api.request("GET", INGRESSES)
+
+
+async def test_a_pod_without_a_token_is_no_answer(tmp_path: Path) -> None:
+    context = certificate(tmp_path, "ca")
+    async with pod(tmp_path, context) as here, using(here.access) as api:
+        (tmp_path / "token").unlink()
+        error = await failure(api)
+        assert (error.status, "service account" in error.message) == (NO_ANSWER, True)
+
+
+# --- lines
+
+
+async def test_lines_are_cut_where_they_end(fake: FakeApi, access: Access) -> None:
+    async with using(access) as api:
+        query = {"watch": "true", "resourceVersion": "100"}
+        async with api.lines(INGRESSES, query, silence=DEADLINE, total=DEADLINE) as lines:
+            fake.raw(b"one\ntwo")
+            fake.raw(b"x" * 3_000_000)
+            fake.raw(b"")
+            fake.raw(b"four")
+            assert [await anext(lines) for _ in range(5)] == [b"one", b"two", b"x" * 3_000_000, b"", b"four"]
+            fake.end()
+            with pytest.raises(StopAsyncIteration):
+                await anext(lines)
+
+
+async def test_silence_and_the_whole_time_end_it(fake: FakeApi, access: Access) -> None:
+    query = {"watch": "true", "resourceVersion": "100"}
+    async with using(access) as api:
+        for limits in ({"silence": 0.05, "total": DEADLINE}, {"silence": DEADLINE, "total": 0.05}):
+            with pytest.raises(ApiError) as caught:
+                async with api.lines(INGRESSES, query, **limits) as lines:
+                    await anext(lines)
+            assert caught.value.status == NO_ANSWER
+            assert caught.value.message
+
+
+async def test_a_connection_that_breaks_is_no_answer(fake: FakeApi, access: Access) -> None:
+    query = {"watch": "true", "resourceVersion": "100"}
+    async with using(access) as api:
+        with pytest.raises(ApiError, match=r".") as caught:  # noqa: PT012 - the block is what is tested
+            async with api.lines(INGRESSES, query, silence=DEADLINE, total=DEADLINE) as lines:
+                fake.cut()
+                await anext(lines)
+        assert caught.value.status == NO_ANSWER
+
+
+# --- many at once
+
+
+class Slow:
+    """Loads when it is let, and counts."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self.loads = 0
+
+    async def load(self) -> Configuration:
+        self.loads += 1
+        await asyncio.sleep(0)
+        return await self._access.load()
+
+
+async def test_all_who_are_refused_together_cause_one_load(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    slow = Slow(Kubeconfig(kubeconfig.path, ""))
+    async with using(slow) as api:
+        await asyncio.gather(*(api.request("GET", INGRESSES) for _ in range(5)))
+        assert slow.loads == 1
+        fake.token = "another"
+        kubeconfig.write("another")
+        await asyncio.gather(*(api.request("GET", INGRESSES) for _ in range(5)))
+        assert slow.loads == 2
+
+
+class Broken:
+    async def load(self) -> Configuration:
+        raise AccessError("there is none")
+
+
+async def test_without_a_configuration_there_is_no_answer() -> None:
+    async with using(Broken()) as api:
+        assert (await failure(api)).message == "there is none"
