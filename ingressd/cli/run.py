@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import uvloop
 
-from ingressd.cli import cluster, flags, objects
+from ingressd.cli import cluster, flags, objects, writing
 from ingressd.cli.flags import Flag, UsageError, Values
 from ingressd.cli.objects import count, seconds
 from ingressd.cli.values import addresses, choice, networks, port, workers
@@ -134,6 +134,7 @@ MAX_WORKER_CONNECTIONS = count("max-worker-connections", LIMITS.connections, "cl
 SECTIONS: flags.Sections = {
     "objects": objects.FLAGS,
     "cluster": cluster.FLAGS,
+    "what is written to a cluster": writing.FLAGS,
     "policy of all routes": objects.POLICY_FLAGS,
     "listening": (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT, BIND_ADDRESS),
     "proxy": (WORKERS, TRUSTED_PROXIES, NAMESERVER),
@@ -163,7 +164,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         stream=sys.stderr,
     )
     try:
-        uvloop.run(run(options, cluster.source(values, environment)))
+        source = cluster.source(values, environment)
+        uvloop.run(run(options, source, writing.writers(values, options.identity, source)))
     except (SourceError, ListenError) as error:
         raise UsageError(str(error)) from error
     return 0

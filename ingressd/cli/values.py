@@ -7,6 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
+from ingressd.resources.syntax import host_fault, subdomain_fault
+
 E = TypeVar("E", bound=StrEnum)
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
@@ -61,6 +63,18 @@ def duration(value: str) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(f"{value!r} is not a duration above 0: write for instance 60, 60s, 500ms, 5m or 1h")
     return seconds
+
+
+def whole_seconds(least: int) -> Callable[[str], int]:
+    """A parser of durations of whole seconds, from `least` to an hour."""
+
+    def parse(value: str) -> int:
+        seconds = duration(value)
+        if not least <= seconds <= 3600 or seconds != int(seconds):
+            raise ValueError(f"{value!r} is not possible here: write whole seconds, from {least}s to 1h")
+        return int(seconds)
+
+    return parse
 
 
 def workers(value: str) -> int | None:
@@ -122,6 +136,31 @@ def namespaced_name(value: str) -> str:
     if re.fullmatch(rf"{_LABEL}/{_LABEL}", value):
         return value
     raise ValueError(f"{value!r} does not name a Service: write namespace/name")
+
+
+def object_name(value: str) -> str:
+    """The name of an object (RFC 1123 subdomain)."""
+    if fault := subdomain_fault(value):
+        raise ValueError(f"{value!r} cannot be a name: {fault}")
+    return value
+
+
+def status_addresses(value: str) -> tuple[str, ...]:
+    """IP addresses and host names, comma separated, as the status of an Ingress may have them."""
+    return tuple(_status_address(part.strip()) for part in value.split(","))
+
+
+def _status_address(value: str) -> str:
+    try:
+        return _address(value)
+    except ValueError:
+        # The API server takes dotted numbers for a name, but nobody who writes them means one.
+        if subdomain_fault(value) or host_fault(value):
+            raise ValueError(
+                f"{value!r} is neither an IP address nor a host name in lower case: write for instance 203.0.113.9 or "
+                "lb.example.com"
+            ) from None
+    return value
 
 
 def namespace(value: str) -> str:

@@ -25,6 +25,7 @@ from ingressd.control.options import Options
 from ingressd.control.problem_log import ProblemLog
 from ingressd.control.reconcile import Reconciler
 from ingressd.control.workers import CaughtUp, Due, Exited, Said, WorkerEvent, Workers
+from ingressd.control.writing import Writers, orphans
 from ingressd.link import Report, Serving, frame
 from ingressd.model import ObjectRef, Problem, Snapshot, Update
 from ingressd.source.base import Changes, Source
@@ -64,7 +65,9 @@ Event = SourceChanged | AddressesChanged | HeldOff | Stop | WorkerEvent
 class Controller:
     """Owns objects, snapshot and workers. It is also the View that the admin server shows."""
 
-    def __init__(self, options: Options, source: Source, listeners: Sequence[Sequence[socket]]) -> None:
+    def __init__(
+        self, options: Options, source: Source, listeners: Sequence[Sequence[socket]], writers: Writers
+    ) -> None:
         """`listeners` are the sockets of each worker."""
         self._events: asyncio.Queue[tuple[float, Event]] = asyncio.Queue()
         """With the time when each was posted, in loop.time()."""
@@ -78,6 +81,7 @@ class Controller:
         build = BuildInfo(__version__, platform.python_version(), compiled_summary(hot_modules()))
         self._page = Page(options.identity, build, self._totals, self._figures)
         self._source = source
+        self._writers = writers
         self._hold_off = HoldOff()
         self._timer: asyncio.TimerHandle | None = None
         """Runs while something that has changed is held off."""
@@ -184,7 +188,10 @@ class Controller:
         seen = self._hold_off.oldest
         self._publish(seen)
         self._hold_off.published(self._clock())
-        if self._started or self._source.missing():
+        if self._source.missing():
+            return
+        self._writers.take(self._reconciler.ours, self._reconciler.problems)
+        if self._started:
             return
         self._started = True
         # The objects stay; going over them again and again would double the time that each change takes.
@@ -308,6 +315,8 @@ class Controller:
         figures.problems = Counter((problem.reason, problem.severity.value) for problem in self.problems)
         figures.objects = self._reconciler.objects()
         figures.watches = self._source.figures()
+        figures.writing = self._writers.figures()
+        figures.orphans = set(orphans(self.problems))
         return self._page.pieces()
 
 

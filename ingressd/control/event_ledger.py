@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import count
 from typing import NamedTuple
 
@@ -29,15 +30,20 @@ RATE, BURST = 10.0, 50
 NOTE_BYTES = 1024
 """As much as an Event takes."""
 
-SYNC = "Sync"
+
+class EventType(StrEnum):
+    """Event.type."""
+
+    WARNING = "Warning"
+    NORMAL = "Normal"
 
 
 class Remark(NamedTuple):
     """What an Event says."""
 
     object: ObjectRef
-    type: str
-    """Warning or Normal."""
+    type: EventType
+    """NORMAL is a sync, WARNING all else."""
     reason: str
     note: str
 
@@ -76,12 +82,12 @@ class _Entry:
 def warning(problem: Problem) -> Remark:
     """What an Event says of a problem."""
     text = f"{problem.field}: {problem.message}" if problem.field else problem.message
-    return Remark(problem.object, "Warning", problem.reason, _shortened(text))
+    return Remark(problem.object, EventType.WARNING, problem.reason, _shortened(text))
 
 
 def sync(ref: ObjectRef) -> Remark:
     """What an Event says of an Ingress that is served as it is now. The words are those of ingress-nginx."""
-    return Remark(ref, "Normal", SYNC, "Scheduled for sync")
+    return Remark(ref, EventType.NORMAL, "Sync", "Scheduled for sync")
 
 
 class EventLedger:
@@ -134,7 +140,7 @@ class EventLedger:
         old = [
             remark
             for remark, entry in self._entries.items()
-            if remark.reason == SYNC and entry.pending and entry.last < now - STALE
+            if remark.type is EventType.NORMAL and entry.pending and entry.last < now - STALE
         ]
         for remark in old:
             del self._entries[remark]
@@ -169,7 +175,7 @@ class EventLedger:
         if (entry := self._entries.get(due.remark)) is None:
             return
         entry.told, entry.written = now, written
-        if due.remark.reason != SYNC:
+        if due.remark.type is EventType.WARNING:
             self._schedule(due.remark, entry, now + (REPEAT if entry.pending else REFRESH))
         elif entry.pending:
             self._schedule(due.remark, entry, now + REPEAT)
@@ -197,7 +203,7 @@ class EventLedger:
     def _schedule(self, remark: Remark, entry: _Entry, ready: float) -> None:
         if entry.ready != ready:
             entry.ready = ready
-            agenda = self._agenda[remark.reason == SYNC]
+            agenda = self._agenda[remark.type is EventType.NORMAL]
             heapq.heappush(agenda, (ready, next(self._order), remark))
 
     def _end(self, remark: Remark, now: float) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from ingressd.control.api import (
     Objects,
     is_passing,
 )
-from ingressd.control.event_ledger import SYNC, Due, EventLedger, Remark, Written
+from ingressd.control.event_ledger import Due, EventLedger, EventType, Remark, Written
 from ingressd.control.pacing import PAUSE, Refusals
 from ingressd.control.status import Lead
 from ingressd.model import ObjectRef, Problem
@@ -38,8 +39,7 @@ CONTROLLER = "ingressd.dev/ingress-controller"
 INSTANCE_CHARACTERS = 128
 NAME_CHARACTERS = 236
 """Of the object's name in that of an Event; 17 more follow."""
-ACTIONS = {SYNC: "Sync"}
-ACTION = "Translate"
+ACTIONS = {EventType.NORMAL: "Sync", EventType.WARNING: "Translate"}
 GROUP = "events.k8s.io/v1"
 CLUSTER_SCOPED = "default"
 """The namespace of Events about objects without one."""
@@ -81,7 +81,7 @@ class EventWriter:
         self._ledger = EventLedger()
         self._refusals = Refusals("Events are not written")
         self._backoff = Backoff(SHORTEST, LONGEST)
-        self._clock = asyncio.get_running_loop().time
+        self._clock = monotonic
         self._woken = asyncio.Event()
         self._said = ""
 
@@ -216,7 +216,7 @@ class EventWriter:
             "eventTime": _now(),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
-            "action": ACTIONS.get(remark.reason, ACTION),
+            "action": ACTIONS[remark.type],
             "reason": remark.reason,
             "type": remark.type,
             "note": remark.note,

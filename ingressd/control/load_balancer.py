@@ -10,8 +10,6 @@ import msgspec
 
 from ingressd.resources import ServiceType
 
-HEADLESS = "None"
-
 
 class PortStatus(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
     """IngressPortStatus, and PortStatus of a Service."""
@@ -75,7 +73,7 @@ class PublishedService(msgspec.Struct, frozen=True):
                 return in_order([*(self.status.load_balancer.ingress or ()), *external])
             case ServiceType.NODE_PORT if external:
                 return in_order(external)
-        return given([spec.cluster_ip] if spec.cluster_ip != HEADLESS else [])
+        return given([spec.cluster_ip] if spec.cluster_ip != "None" else [])  # that is how a headless one is written
 
 
 def given(texts: Iterable[str]) -> tuple[Address, ...]:

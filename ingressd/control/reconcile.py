@@ -13,7 +13,7 @@ import msgspec
 
 from ingressd.control.dns import Addresses, with_addresses
 from ingressd.model import Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
-from ingressd.resources import Endpoints, EndpointSlice, Resource, Store
+from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Store
 from ingressd.source.base import Changes
 from ingressd.translate import Options, Translation, Translator
 
@@ -58,6 +58,8 @@ class Reconciler:
         self._services: set[tuple[str, str]] = set()
         """Those whose endpoints have changed since the translation: namespace and name."""
         self._translation = Translation(Snapshot())
+        self.ours: Mapping[ObjectRef, Ingress] = {}
+        """The Ingresses that are ours. The same mapping as long as nothing has been translated anew."""
         self._dns_clusters: tuple[Cluster, ...] = ()
         self._found: tuple[Problem, ...] = ()
         """What `problems` was made of."""
@@ -117,6 +119,8 @@ class Reconciler:
             translator = Translator(self._store, self._options)
             clusters = translator.translation.snapshot.clusters
             self._dns_clusters = tuple(cluster for cluster in clusters if cluster.dns_name)
+            passed_over = set(translator.translation.passed_over)
+            self.ours = {one.ref: one for one in self._store.ingresses if one.ref not in passed_over}
         elif services:
             translator.update_endpoints(services)
         self._translator = translator

@@ -13,6 +13,7 @@ from ingressd.aio import spawn
 from ingressd.control import sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
+from ingressd.control.writing import Writers
 from ingressd.source.base import Changes, Source, SourceError
 
 SOURCE_RETRY = 5.0
@@ -23,31 +24,36 @@ EXIT_AT_ONCE = 1
 _log = logging.getLogger(__name__)
 
 
-async def run(options: Options, source: Source) -> None:
+async def run(options: Options, source: Source, writers: Writers) -> None:
     """Runs the controller until SIGTERM or SIGINT ends it. Raises SourceError and ListenError before it begins."""
     first = source.load()
     http = sockets.listen(options.http, options.settings.workers)
     try:
         (admin,) = sockets.listen(options.admin, 1)
-        await _serve(options, source, first, http, admin)
+        await _serve(options, source, writers, first, http, admin)
     finally:
         sockets.close(http)
 
 
 async def _serve(
-    options: Options, source: Source, first: Changes, http: Sequence[Sequence[socket]], admin: Sequence[socket]
+    options: Options,
+    source: Source,
+    writers: Writers,
+    first: Changes,
+    http: Sequence[Sequence[socket]],
+    admin: Sequence[socket],
 ) -> None:
     _log.info("listening on %s", ", ".join(map(sockets.url, http[0])))
     _log.info("admin API on %s", ", ".join(map(sockets.url, admin)))
-    controller = Controller(options, source, http)
+    controller = Controller(options, source, http, writers)
     _follow_signals(controller)
     following = spawn(_follow(source, controller), "follow the source")
     try:
-        async with serving(controller, admin):
+        async with serving(controller, admin), writers.running():
             await controller.run(first)
             # New connections are refused from now on, instead of waiting for a worker that does not come.
             sockets.close(http)
-            await controller.stop()
+            await asyncio.gather(controller.stop(), writers.finish())
     finally:
         controller.kill()
         following.cancel()

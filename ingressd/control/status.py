@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from ingressd.control.api import (
@@ -95,7 +96,7 @@ class StatusWriter:
         self._timing = timing
         self._plan = StatusPlan()
         self._plan.want(given(published.addresses))
-        self._clock = asyncio.get_running_loop().time
+        self._clock = monotonic
         self._bucket = TokenBucket(RATE, BURST)
         self._refusals = Refusals("the status of Ingresses is not written")
         self._later: list[Name] = []

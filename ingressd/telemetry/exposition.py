@@ -6,7 +6,7 @@ do; and a thousand series are 90,000 lines, written here in a tenth of the time.
 collected by prometheus-client. The page comes in pieces, so that the controller's loop can do other things in between.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 
@@ -53,6 +53,19 @@ class BuildInfo:
     compiled: str
 
 
+@dataclass(frozen=True, slots=True)
+class WritingFigures:
+    """What was written to the cluster. `election` is the name of the Lease."""
+
+    election: str
+    leads: bool
+    statuses: int
+    status_failures: int
+    events: int
+    event_failures: int
+    events_dropped: int
+
+
 @dataclass(slots=True)
 class ControllerFigures:
     """What the controller counts of itself. Its loop writes them, the page reads them."""
@@ -69,6 +82,10 @@ class ControllerFigures:
     """How many objects the controller holds, by kind."""
     watches: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
     """Of a cluster, by kind: how often a watch broke off, and seconds without news; None before the first."""
+    writing: WritingFigures | None = None
+    """None where nothing is ever written to a cluster."""
+    orphans: Collection[tuple[str, str, str]] = ()
+    """Ingresses with a backend that cannot serve: namespace, name, and `no-service` or `no-endpoint`."""
     propagation: Histogram = field(default_factory=Histogram)
     """Seconds from a change seen to every worker serving it."""
     published: int = 0
@@ -100,6 +117,7 @@ class Page:
     def pieces(self) -> Iterator[bytes]:
         """The page in pieces, each made when asked for; every series is consistent in itself."""
         yield self._controller().encode()
+        yield from _pieces(self._objects())
         series = [(self._request_labels(key), totals) for key, totals in self._totals.requests.items()]
         if series:
             yield _heading(f"{PREFIX}requests", "counter", "Requests of clients.").encode()
@@ -172,10 +190,24 @@ class Page:
             )
         )
 
-    def _one(self, name: str, kind: str, text: str, value: float, **labels: str) -> str:
+    def _one(self, name: str, kind: str, text: str, value: float, /, **labels: str) -> str:
         """A metric of one line."""
+        return _heading(PREFIX + name, kind, text) + self._line(name, value, **labels)
+
+    def _line(self, name: str, value: float, /, **labels: str) -> str:
         all_labels = ",".join(filter(None, (self._constant, _labels(**labels))))
-        return f"{_heading(PREFIX + name, kind, text)}{PREFIX}{name}{{{all_labels}}} {float(value)!r}\n"
+        return f"{PREFIX}{name}{{{all_labels}}} {float(value)!r}\n"
+
+    def _objects(self) -> Iterator[str]:
+        """What ingress-nginx says of its lead and of Ingresses."""
+        writing = self._figures.writing
+        yield _heading(f"{PREFIX}leader_election_status", "gauge", "Whether this replica is the leader.")
+        if writing is not None:
+            yield self._line("leader_election_status", writing.leads, name=writing.election)
+        text = "Ingresses with a backend that has no Service, or no endpoint; always 1."
+        yield _heading(f"{PREFIX}orphan_ingress", "gauge", text)
+        for namespace, ingress, kind in sorted(self._figures.orphans):
+            yield self._line("orphan_ingress", 1, namespace=namespace, ingress=ingress, type=kind)
 
 
 def _histogram(name: str, index: int, labels: str, totals: RequestTotals) -> str:
@@ -256,6 +288,7 @@ class _OwnFigures(Collector):
                 ages.add_metric((kind,), age)
         yield restarts
         yield ages
+        yield from _written(figures.writing)
         counts = accumulate(figures.propagation.counts)
         bounds = (*(f"{bound:g}" for bound in figures.propagation.bounds), "+Inf")
         yield HistogramMetricFamily(
@@ -264,6 +297,18 @@ class _OwnFigures(Collector):
             list(zip(bounds, counts, strict=True)),
             figures.propagation.sum,
         )
+
+
+def _written(writing: WritingFigures | None) -> Iterator[Metric]:
+    """What was written to a cluster."""
+    for name, text, value in (
+        ("status_writes", "Ingress statuses written.", writing and writing.statuses),
+        ("status_failures", "Writes of Ingress statuses that failed.", writing and writing.status_failures),
+        ("events_written", "Events written, and series of them.", writing and writing.events),
+        ("event_failures", "Writes of Events that failed.", writing and writing.event_failures),
+        ("events_dropped", "Events that were due and never written.", writing and writing.events_dropped),
+    ):
+        yield CounterMetricFamily(OWN_PREFIX + name, text, value or 0)
 
 
 def _gauge(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingressd.cli import cluster, flags, objects
+from ingressd.cli import cluster, flags, objects, writing
 from ingressd.cli.flags import UsageError
 from ingressd.cli.run import SECTIONS, controller_options
 from ingressd.control.cpus import usable_cpus
@@ -81,7 +81,7 @@ def test_no_flag_is_left_untested() -> None:
     assert known == {name for name, *_ in FLAGS} | {
         objects.MANIFESTS.name,
         "https-port",
-        *(flag.name for flag in cluster.FLAGS),
+        *(flag.name for flag in (*cluster.FLAGS, *writing.FLAGS)),
     }
 
 

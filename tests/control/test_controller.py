@@ -14,6 +14,7 @@ from ingressd.control import reconcile, sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
+from ingressd.control.writing import NoWriters
 from ingressd.model import ObjectRef, Problem, WorkerSettings
 from ingressd.resources import Store
 from ingressd.source.base import Changes, WatchFigures
@@ -67,7 +68,7 @@ async def running(
     stand_in = str(Path(__file__).with_name("stand_in.py"))
     monkeypatch.setattr(controller_module, "WORKER_COMMAND", (sys.executable, stand_in))
     http = sockets.listen(OPTIONS.http, 1)
-    made = Controller(OPTIONS, source or NoSource(), http)
+    made = Controller(OPTIONS, source or NoSource(), http, NoWriters())
     run = asyncio.get_running_loop().create_task(made.run(first))
     try:
         yield made

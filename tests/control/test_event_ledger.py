@@ -18,6 +18,7 @@ from ingressd.control.event_ledger import (
     STALE,
     Due,
     EventLedger,
+    EventType,
     Remark,
     Written,
     sync,
@@ -73,7 +74,7 @@ def test_a_problem_is_told_at_once_and_once() -> None:
     story.problems(problem())
     ((when, due),) = story.told
     assert when == 1000
-    assert due == Due(Remark(ref(), "Warning", "NoEndpoints", "spec.rules[0]: has no endpoint"), 1)
+    assert due == Due(Remark(ref(), EventType.WARNING, "NoEndpoints", "spec.rules[0]: has no endpoint"), 1)
 
 
 def test_what_stays_is_told_again_before_it_is_forgotten() -> None:
