@@ -57,6 +57,9 @@ REFUSED = frozenset((b"CONNECT", b"TRACE"))
 DEFAULT_POLICY = Policy()
 """Until the route is known."""
 
+BAD_REQUEST_STATUS = 400
+"""Who cannot be understood once is not listened to again: the connection is closed."""
+
 MAX_INTERIM = 100
 """Interim responses to one request; Go's client up to 1.22: 5. An upstream that sends more may never end."""
 
@@ -482,7 +485,9 @@ class Exchange:
         head = self._head
         record.reason = reason
         record.status = STATUS[reason]
-        self._persist = head.persistent and self.request_done and not self._context.draining
+        self._persist = (
+            head.persistent and self.request_done and not self._context.draining and record.status != BAD_REQUEST_STATUS
+        )
         connection = b"" if self._persist else b"Connection: close\r\n"
         if self._persist and head.minor == 0:
             connection = b"Connection: keep-alive\r\n"

@@ -4,6 +4,7 @@ The word (`reason`) is the same in the body, the access log and the metrics.
 """
 
 import json
+from email.utils import formatdate
 from html import escape
 from http import HTTPStatus
 
@@ -95,8 +96,9 @@ def render(
             f"<p>{escape(detail)} ({reason})</p>\n<p>Request {escape(identifier)}</p>\n"
         ).encode()
     allow = _ALLOW if status == 405 else b""
-    head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
+    head = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
         title.encode(),
+        formatdate(usegmt=True).encode(),
         kind,
         len(body),
         allow,

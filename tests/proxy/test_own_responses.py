@@ -1,6 +1,8 @@
 """What the proxy answers in place of an upstream: one cause, one status, one word, in the body and in the log."""
 
 import json
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -40,8 +42,8 @@ CASES = [
     pytest.param(get("/no_response"), 502, "upstream_closed", True, id="upstream-closed"),
     pytest.param(get("/nonsense"), 502, "upstream_framing", True, id="upstream-nonsense"),
     pytest.param(get("/mute"), 504, "upstream_timeout", True, id="upstream-timeout"),
-    pytest.param(get("/%zz"), 400, "bad_path", True, id="bad-path"),
-    pytest.param(get("/../etc"), 400, "bad_path", True, id="path-leaves-the-root"),
+    pytest.param(get("/%zz"), 400, "bad_path", False, id="bad-path"),
+    pytest.param(get("/../etc"), 400, "bad_path", False, id="path-leaves-the-root"),
     pytest.param(request("TRACE"), 405, "method_not_allowed", True, id="trace"),
     pytest.param(b"garbage\r\n\r\n", 400, "bad_request", False, id="garbage"),
     pytest.param(LONG_LINE, 414, "uri_too_long", False, id="long-request-line"),
@@ -79,6 +81,7 @@ async def test_each_cause_has_its_status_and_word(data: bytes, status: int, word
                     assert await client.ended()
             assert response.status == status
             assert response.get(b"content-type") == b"text/html; charset=utf-8"
+            assert abs(parsedate_to_datetime((response.get(b"date") or b"").decode()).timestamp() - time.time()) < 10
             assert response.get(b"connection") == (None if goes_on else b"close")
             logged = json.loads((await worker.logged(1))[0])
             assert (logged["status"], logged["reason"]) == (response.status, word)
