@@ -115,7 +115,7 @@ class ClusterWriters:
             _log.warning("the status of Ingresses stays: it is not known whether there are other replicas: %s", error)
             return False
 
-    def figures(self) -> WritingFigures | None:
+    def figures(self) -> WritingFigures:
         """See Writers."""
         return WritingFigures(
             election=self._options.election_id,

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries, Sample
 from ingressd.telemetry.aggregate import SeriesKey, Totals
-from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Identity, Page
+from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Identity, Page, WritingFigures
 
 CONSTANT = {
     "controller_class": "ingressd.dev/ingress-controller",
@@ -200,3 +200,29 @@ def test_a_thousand_series_never_hold_the_loop_for_long() -> None:
         start = time.thread_time()
     assert size > 10_000_000
     assert longest < 0.1  # of CPU; some 5 ms, where prometheus-client takes more than a second for all
+
+
+def test_lead_and_orphans_are_told_as_ingress_nginx_does() -> None:
+    """Names and labels of its internal/ingress/metric/collectors/controller.go."""
+    writing = WritingFigures("ingressd-leader", True, 5, 1, 7, 2, 3)
+    orphans = [("shop", "web", "no-service"), ("shop", "b", "no-endpoint")]
+    found = families(page(figures=ControllerFigures(writing=writing, orphans=orphans)))
+    (lead,) = found["nginx_ingress_controller_leader_election_status"].samples
+    assert (lead.labels, lead.value) == ({**CONSTANT, "name": "ingressd-leader"}, 1)
+    samples = found["nginx_ingress_controller_orphan_ingress"].samples
+    assert [(sample.labels, sample.value) for sample in samples] == [
+        ({**CONSTANT, "namespace": "shop", "ingress": "b", "type": "no-endpoint"}, 1),
+        ({**CONSTANT, "namespace": "shop", "ingress": "web", "type": "no-service"}, 1),
+    ]
+    own = {
+        name: found[f"ingressd_{name}_total"].samples[0].value
+        for name in ("status_writes", "status_failures", "events_written", "event_failures", "events_dropped")
+    }
+    assert list(own.values()) == [5, 1, 7, 2, 3]
+
+
+def test_who_writes_to_no_cluster_has_no_lead() -> None:
+    found = families(page())
+    assert not found["nginx_ingress_controller_leader_election_status"].samples
+    assert not found["nginx_ingress_controller_orphan_ingress"].samples
+    assert found["ingressd_status_writes_total"].samples[0].value == 0
