@@ -111,6 +111,8 @@ class ListWatch(Generic[T]):
         self._version = ""
         """Of the state in `objects`; empty if a list is needed."""
         self._verb = "list"
+        self._opened: float | None = None
+        """When the watch of this attempt was opened."""
         self._refusals = 0
         self._backoff = Backoff(timing.shortest, timing.longest)
 
@@ -135,29 +137,31 @@ class ListWatch(Generic[T]):
 
     async def _attempt(self) -> float:
         """Goes on from what is known, until that ends. Gives the seconds to wait before the next attempt."""
-        begun = monotonic()
+        self._opened = None
         try:
             if not self._version:
                 self._verb = "list"
                 await self._list()
             self._verb = "watch"
-            begun = monotonic()
             await self._watch()
-            if monotonic() - begun < self._timing.steady:
+            if not self._was_steady():
                 raise ApiError(NO_ANSWER, "", "the watch ended as soon as it had begun")
         except ApiError as error:
-            return self._failed(error, steady=monotonic() - begun >= self._timing.steady)
+            return self._failed(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            failure = ApiError(NO_ANSWER, "", f"the answer is not what an API server says: {error}")
-            return self._failed(failure, steady=False)
+            return self._failed(ApiError(NO_ANSWER, "", f"the answer is not what an API server says: {error}"))
         self._backoff.reset()
         return 0.0
 
-    def _failed(self, error: ApiError, steady: bool) -> float:
+    def _was_steady(self) -> bool:
+        """Whether the watch was open for long enough to count as one that works."""
+        return self._opened is not None and monotonic() - self._opened >= self._timing.steady
+
+    def _failed(self, error: ApiError) -> float:
         if self._verb == "watch":
             self.restarts += 1
-            if steady:
-                self._backoff.reset()
+        if self._was_steady():
+            self._backoff.reset()
         pause = max(self._backoff.pause(), error.retry_after)
         self.error = error.message
         if error.status == 410:
@@ -243,6 +247,7 @@ class ListWatch(Generic[T]):
         }
         async with self._api.lines(self._path, query, silence=self._timing.silence, total=seconds + GRACE) as lines:
             self._answered()
+            self._opened = monotonic()
             async for line in lines:
                 self._take(line)
 

@@ -53,7 +53,7 @@ class ClusterSource:
         self._problems: tuple[Problem, ...] = ()
         self._problems_changed = False
         self._complete = False
-        """Whether missing() was empty when changes were last given."""
+        """Whether it was told that missing() is empty."""
         self._kinds = [
             ListWatch[Resource](
                 self.api,
@@ -118,6 +118,7 @@ class ClusterSource:
     def need(self, refs: Collection[ObjectRef]) -> None:
         """See Source."""
         self._named.want(frozenset(refs))
+        self._complete = self._complete and not self.missing()
 
     def missing(self) -> Sequence[str]:
         """See Source. Without the right to read IngressClasses, Ingresses still have the name of their class."""

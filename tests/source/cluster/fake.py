@@ -98,6 +98,8 @@ class FakeApi:
         """Whether watches say nothing any more."""
         self.held: asyncio.Event | None = None
         """What lists and gets wait for before they are answered."""
+        self.waiting = 0
+        """How many do."""
         self.gone_in_watch = True
         """Whether 410 comes as an event of the watch, as the real one does, or as the status of the response."""
         self.port = 0
@@ -196,6 +198,7 @@ class FakeApi:
         """Ends all watches with a reset."""
         for watch in self.watches:
             cast(asyncio.Transport, watch.transport).abort()
+            watch.lines.put_nowait(END)
 
     def end(self) -> None:
         """Ends all watches as when their time is over."""
@@ -240,7 +243,10 @@ class FakeApi:
             if asked.verb == "watch":
                 return await self._watch(request, asked)
             if self.held is not None:
+                self.waiting += 1
+                await self._note()
                 await self.held.wait()
+                self.waiting -= 1
             body = self.answer(asked)
             if body is None:
                 body = json.dumps(self._list(asked) if asked.verb == "list" else self._get(asked)).encode()

@@ -16,7 +16,7 @@ from ingressd.source.cluster.source import EVERYWHERE, ClusterSource, Scope
 T = TypeVar("T")
 DEADLINE = 20.0
 """Seconds; a test that passes needs a small part of it."""
-QUICK = Timing(shortest=0.01, longest=0.05, watch=(60.0, 60.0), silence=60.0, steady=0.0, poll=0.05)
+QUICK = Timing(shortest=0.01, longest=0.05, watch=(60.0, 60.0), silence=60.0, steady=0.05, poll=0.05)
 """Pauses short, everything else long."""
 
 
@@ -31,6 +31,8 @@ class Followed:
         self.removed: list[ObjectRef] = []
         self.needed: Collection[ObjectRef] | None = None
         """What is asked for; None: the Secrets that spec.tls names."""
+        self.complete = False
+        """Whether nothing was missing after the last changes."""
         self._news = asyncio.Event()
 
     async def follow(self) -> None:
@@ -44,6 +46,7 @@ class Followed:
                     self.removed.append(ref)
                 self.problems = changes.problems
                 self.source.need(self._named() if self.needed is None else self.needed)
+                self.complete = not self.source.missing()
                 self._news.set()
 
     def _named(self) -> set[ObjectRef]:
@@ -67,7 +70,7 @@ class Followed:
         return found
 
     async def ready(self) -> None:
-        await self.until(lambda: self.history and not self.source.missing())
+        await self.until(lambda: self.complete)
 
     def has(self, kind: str, *names: str) -> bool:
         """Whether there are exactly these objects of a kind, as `namespace/name` or name."""
