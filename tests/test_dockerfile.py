@@ -139,7 +139,7 @@ def opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler.write_text('#!/bin/sh\nexec gcc "$@" -O0\n')
     compiler.chmod(0o755)
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("INGRESSD_")},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "CC": str(compiler),
         "PIP_NO_INDEX": "1",

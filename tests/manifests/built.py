@@ -87,12 +87,6 @@ class Install:
         return [text.replace("$(POD_NAMESPACE)", namespace) for text in self.container["args"]]
 
     @property
-    def published(self) -> list[str]:
-        """The Service whose addresses go into the status, NAMESPACE/NAME, if there is one."""
-        given = [text.partition("=")[2] for text in self.arguments if text.startswith("--publish-service=")]
-        return given[-1:]
-
-    @property
     def values(self) -> Values:
         """What the flags come to. Raises UsageError."""
         command, *arguments = self.arguments
