@@ -188,7 +188,7 @@ class Controller:
         seen = self._hold_off.oldest
         self._publish(seen)
         self._hold_off.published(self._clock())
-        if self._source.missing():
+        if not self._started and self._source.missing():
             return
         self._writers.take(self._reconciler.ours, self._reconciler.problems)
         if self._started:

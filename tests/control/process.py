@@ -111,11 +111,9 @@ def _port(line: str) -> int:
 
 
 @contextmanager
-def ingressd(
-    module: Sequence[str], manifests: Path, *flags: str, environment: Mapping[str, str] | None = None
-) -> Iterator[Running]:
+def running(module: Sequence[str], *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """`ingressd run` on ports of its own choice, in a process group of its own; killed at the end if it still runs."""
-    command = [sys.executable, "-m", *module, "run", "--manifests", str(manifests), "--bind-address", "127.0.0.1"]
+    command = [sys.executable, "-m", *module, "run", "--bind-address", "127.0.0.1"]
     with subprocess.Popen(
         [*command, "--http-port=0", "--healthz-port=0", *flags],
         stdout=subprocess.DEVNULL,
@@ -124,13 +122,22 @@ def ingressd(
         env={**os.environ, **(environment or {})},
         start_new_session=True,
     ) as process:
-        running = Running(process)
+        started = Running(process)
         try:
-            yield running
+            yield started
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            running.finish()
+            started.finish()
+
+
+@contextmanager
+def ingressd(
+    module: Sequence[str], manifests: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """The same with manifests."""
+    with running(module, "--manifests", str(manifests), *flags, environment=environment) as started:
+        yield started
 
 
 def exists(pid: int) -> bool:

@@ -14,9 +14,9 @@ from ingressd.control import reconcile, sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
-from ingressd.control.writing import NoWriters
+from ingressd.control.writing import NoWriters, Writers
 from ingressd.model import ObjectRef, Problem, WorkerSettings
-from ingressd.resources import Store
+from ingressd.resources import Ingress, Store
 from ingressd.source.base import Changes, WatchFigures
 from ingressd.telemetry.exposition import Identity
 from ingressd.translate import Options as TranslateOptions
@@ -63,12 +63,12 @@ class NoSource:
 
 @asynccontextmanager
 async def running(
-    monkeypatch: pytest.MonkeyPatch, first: Changes, source: NoSource | None = None
+    monkeypatch: pytest.MonkeyPatch, first: Changes, source: NoSource | None = None, writers: Writers | None = None
 ) -> AsyncIterator[Controller]:
     stand_in = str(Path(__file__).with_name("stand_in.py"))
     monkeypatch.setattr(controller_module, "WORKER_COMMAND", (sys.executable, stand_in))
     http = sockets.listen(OPTIONS.http, 1)
-    made = Controller(OPTIONS, source or NoSource(), http, NoWriters())
+    made = Controller(OPTIONS, source or NoSource(), http, writers or NoWriters())
     run = asyncio.get_running_loop().create_task(made.run(first))
     try:
         yield made
@@ -158,6 +158,32 @@ async def test_nothing_is_served_before_the_source_is_complete(monkeypatch: pyte
         made.post(SourceChanged(changes(ingress("more", "b.example", tls="other"))))
         await metric(made, "ingressd_snapshot_generation", 2.0)
         assert not made.missing(), "what is missing later keeps nobody from being served"
+
+
+class Told(NoWriters):
+    """Remembers the Ingresses it was given last."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def take(self, ours: Mapping[ObjectRef, Ingress], problems: Sequence[Problem]) -> None:
+        self.names = {ref.name for ref in ours}
+
+
+async def test_writers_wait_for_a_complete_source_once_and_not_for_what_is_missing_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, writers = NoSource(), Told()
+    source.lacks = ["Secret shop/tls is not read yet"]
+    async with running(monkeypatch, changes(CLASS, FAR, ingress("web", "a.example")), source, writers) as made:
+        await eventually(lambda: made.missing() == source.lacks)
+        assert not writers.names
+        source.lacks = []
+        made.post(SourceChanged(Changes()))
+        await eventually(lambda: writers.names == {"web"})
+        source.lacks = ["Secret shop/other is not read yet"]
+        made.post(SourceChanged(changes(ingress("more", "b.example"))))
+        await eventually(lambda: writers.names == {"web", "more"})
 
 
 async def test_a_storm_is_published_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
