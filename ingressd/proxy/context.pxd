@@ -16,7 +16,6 @@ cdef class Counters:
     cdef public long long connect_failures
     cdef public long long retries
     cdef public long long tunnels
-    cdef public long long log_lines
     cdef public dict errors
 
 

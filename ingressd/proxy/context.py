@@ -39,7 +39,6 @@ class Counters:
         "connections",
         "connections_refused",
         "errors",
-        "log_lines",
         "requests",
         "retries",
         "tunnels",
@@ -56,7 +55,6 @@ class Counters:
         self.connect_failures = 0
         self.retries = 0
         self.tunnels = 0
-        self.log_lines = 0
         self.errors: dict[str, int] = {}
         """By reason."""
 
@@ -71,12 +69,11 @@ class Counters:
             Sample("upstream_connect_failures", "", self.connect_failures),
             Sample("upstream_retries", "", self.retries),
             Sample("tunnels", "", self.tunnels),
-            Sample("access_log_lines", "", self.log_lines),
         ]
         samples += [Sample("errors", reason, count) for reason, count in self.errors.items()]
         self.connections = self.connections_refused = self.requests = 0
         self.upstream_connections = self.upstream_reused = self.connect_failures = 0
-        self.retries = self.tunnels = self.log_lines = 0
+        self.retries = self.tunnels = 0
         self.errors = {}
         return samples
 
@@ -183,14 +180,18 @@ class Context:
         self.moment = self._clock()
         return self.moment
 
+    def count_error(self, reason: str) -> None:
+        """Counts what went wrong, by its word in `responses`."""
+        errors = self.counters.errors
+        errors[reason] = errors.get(reason, 0) + 1
+
     def finished(self, record: Record) -> None:
         """Takes note of an exchange that is over: metrics and access log."""
         duration = self.moment - record.started
         counters = self.counters
         counters.requests += 1
         if record.reason:
-            counters.errors[record.reason] = counters.errors.get(record.reason, 0) + 1
+            self.count_error(record.reason)
         self.metrics.add(record, duration)
         if self.access_log.enabled:
-            counters.log_lines += 1
             self.log_writer.write(self.access_log.line(record, duration))

@@ -6,6 +6,10 @@ from ingressd.proxy.exchange cimport Exchange
 from ingressd.telemetry.record cimport Record
 
 
+cdef Py_ssize_t PIPELINE
+cdef int TURNS
+
+
 cdef class Downstream:
     cdef Context _context
     cdef readonly bytes scheme
@@ -17,6 +21,7 @@ cdef class Downstream:
     cdef Exchange _exchange
     cdef RequestHead _head
     cdef bytes _buffer
+    cdef Py_ssize_t _offset
     cdef double _started
     cdef bint _advancing
     cdef bint _held
@@ -31,7 +36,12 @@ cdef class Downstream:
     cpdef data_received(self, bytes data)
     @cython.locals(unsent=Py_ssize_t, exchange=Exchange)
     cpdef check(self, double now)
-    @cython.locals(context=Context, buffer=bytes, head=RequestHead, end=Py_ssize_t, record=Record, exchange=Exchange)
+    cdef bint _unsent_moves(self) except -1
+    cdef _keep(self, bytes data)
+    @cython.locals(
+        context=Context, buffer=bytes, start=Py_ssize_t, turns=int, head=RequestHead, end=Py_ssize_t, record=Record,
+        exchange=Exchange,
+    )
     cdef _advance(self)
     cdef _await_body(self, Exchange exchange)
     @cython.locals(end=Py_ssize_t)

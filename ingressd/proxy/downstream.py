@@ -30,6 +30,12 @@ from ingressd.telemetry.record import Record
 PIPELINE = 64 * 1024
 """Bytes of requests to come that may wait while one is under way; then reading stops."""
 
+TURNS = 64
+"""Pipelined requests that may be answered one after the other without letting other connections have their turn."""
+
+REFUSALS = 256
+"""Connections beyond the limit that may linger at a time, to be sure that they read why they are refused."""
+
 LINGER = 5.0
 """Seconds a client may take between reads of what it sends in vain while it should read our last words; nginx: 5."""
 
@@ -50,6 +56,7 @@ class Downstream:
         "_head",
         "_held",
         "_linger_until",
+        "_offset",
         "_started",
         "_trusted",
         "_unsent",
@@ -74,6 +81,8 @@ class Downstream:
         self._exchange: Exchange | None = None
         self._head: RequestHead | None = None
         self._buffer = b""
+        self._offset = 0
+        """What of the buffer belongs to requests before."""
         self._started = 0.0
         """When the first byte of the present request came."""
         self._advancing = False
@@ -146,8 +155,6 @@ class Downstream:
         if self._exchange is not None:
             self._exchange.client_drained()
         elif self._buffer and not self._closing:
-            if self._held:
-                self.resume()
             self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -158,17 +165,13 @@ class Downstream:
                 if self._linger_until:
                     self._deadline = min(self._context.now + LINGER, self._linger_until)
                 return
-            self._buffer = self._buffer + data if self._buffer else data
+            self._keep(data)
             if not self._write_paused:
                 self._advance()
-            elif len(self._buffer) > PIPELINE:
-                self.hold()
         elif exchange.tunnel is not None:
             exchange.tunnel.up(data)
         elif exchange.request_done:
-            self._buffer += data
-            if len(self._buffer) > PIPELINE:
-                self.hold()
+            self._keep(data)
         else:
             self._receive_body(exchange, data)
 
@@ -186,34 +189,71 @@ class Downstream:
             return
         self._deadline = 0.0
         exchange = self._exchange
-        if self._closing:
-            self.abort()
-        elif exchange is not None:
-            if not self._held:
-                exchange.refuse(SLOW_BODY, DETAIL[SLOW_BODY])
-            else:
+        if exchange is not None:
+            # Not while it may not send, and not once it has its answer: then it owes nobody the rest of the body.
+            if self._held or exchange.responded_to:
                 self._deadline = now + self._context.settings.timeouts.client_body
+            else:
+                exchange.refuse(SLOW_BODY, DETAIL[SLOW_BODY])
+        elif self._unsent_moves():
+            self._deadline = now + self._context.settings.timeouts.client_body
+        elif self._unsent:
+            self._context.count_error(CLIENT_TIMEOUT)
+            self.cut()
+        elif self._closing:
+            self.abort()
         elif self._head is not None:
             self._refuse(FramingError(DETAIL[SLOW_HEAD], 408, SLOW_HEAD))
         elif not self._buffer:
             self._close()
 
+    def _unsent_moves(self) -> bool:
+        """Whether the client has taken some of what is still to be sent since the last look."""
+        before = self._unsent
+        self._unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return self._unsent != 0 and self._unsent != before
+
     # --- requests
+
+    def _keep(self, data: bytes) -> None:
+        """Keeps bytes of requests to come; too many of them stop the reading."""
+        self._buffer = self._buffer[self._offset :] + data if self._buffer else data
+        self._offset = 0
+        if len(self._buffer) > PIPELINE and (self._exchange is not None or self._write_paused):
+            self.hold()
+
+    def _go_on(self) -> None:
+        """Takes up requests that were left in the buffer to let other connections have their turn."""
+        if self._buffer and self._exchange is None and not self._closing and not self._write_paused:
+            self._context.look()
+            self._advance()
 
     def _advance(self) -> None:
         """Starts exchanges from what has arrived, until one is under way or more must come; none while the client has
         still to take the responses before."""
         context = self._context
         self._advancing = True
+        turns = 0
         while self._buffer and self._exchange is None and not self._closing and not self._write_paused:
+            if turns == TURNS:
+                context.loop.call_soon(self._go_on)
+                break
+            turns += 1
             buffer = self._buffer
+            start = self._offset
             head = self._head
             if head is None:
                 self._started = context.moment
                 head = RequestHead(self._trusted)
             try:
-                end = head.feed(buffer, 0)
+                end = head.feed(buffer, start)
                 if end < 0:
+                    if start:
+                        # An unfinished head begins the buffer, so that the rest can be put behind it.
+                        self._buffer = buffer[start:]
+                        self._offset = 0
+                        head = RequestHead(self._trusted)
+                        head.feed(self._buffer, 0)
                     if self._head is None:
                         self._head = head
                         self._deadline = context.now + context.settings.timeouts.client_header
@@ -222,7 +262,7 @@ class Downstream:
                 self._deadline = 0.0
                 record = Record(self.peer, self._started)
                 record.head = head
-                record.request_length = end
+                record.request_length = end - start
                 exchange = Exchange(context, self, head, record)
                 if not exchange.request_done and end < len(buffer):
                     end = exchange.receive(buffer, end)
@@ -230,12 +270,18 @@ class Downstream:
                 self._head = head
                 self._refuse(error)
                 break
-            self._buffer = buffer[end:] if end < len(buffer) else b""
+            if end < len(buffer):
+                self._offset = end
+            else:
+                self._buffer = b""
+                self._offset = 0
             self._exchange = exchange
             exchange.start()
             if self._exchange is exchange and not exchange.request_done:
                 self._await_body(exchange)
         self._advancing = False
+        if self._held and (self._exchange is None or self._exchange.request_done):
+            self.resume()
 
     def _await_body(self, exchange: Exchange) -> None:
         self._deadline = self._context.now + self._context.settings.timeouts.client_body
@@ -275,7 +321,7 @@ class Downstream:
         context = self._context
         record = Record(self.peer, self._started)
         record.head = self._head
-        record.request_length = len(self._buffer)
+        record.request_length = len(self._buffer) - self._offset
         record.reason = error.reason
         record.status = error.status
         record.request_id = context.request_id()
@@ -290,6 +336,7 @@ class Downstream:
         context.finished(record)
         self._head = None
         self._buffer = b""
+        self._offset = 0
         self._close(linger=True)
 
     def _refuse_connection(self) -> None:
@@ -307,9 +354,11 @@ class Downstream:
         record.body_bytes_sent = length
         self.write(data)
         context.finished(record)
-        self._closing = True
-        if self.transport is not None:
-            self.transport.close()
+        if len(context.downstreams) < context.settings.limits.connections + REFUSALS:
+            context.downstreams.add(self)
+            self._close(linger=True)
+        else:
+            self._close()
 
     # --- what the exchange asks for
 
@@ -325,7 +374,9 @@ class Downstream:
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Reads again."""
+        """Reads again, unless enough is waiting."""
+        if len(self._buffer) - self._offset > PIPELINE:
+            return
         if self._held and not self._closing and self.transport is not None:
             self._held = False
             self.transport.resume_reading()
@@ -335,8 +386,9 @@ class Downstream:
     def tunnelled(self) -> None:
         """The exchange has become a tunnel; what the client sent ahead belongs to it."""
         self._deadline = 0.0
-        data = self._buffer
+        data = self._buffer[self._offset :]
         self._buffer = b""
+        self._offset = 0
         if self._held:
             self.resume()
         if data and self._exchange is not None and self._exchange.tunnel is not None:
@@ -373,7 +425,8 @@ class Downstream:
         if self._exchange is not None:
             self._exchange.client_gone(CLIENT_TIMEOUT)
         else:
-            self.abort()
+            self._context.count_error(CLIENT_TIMEOUT)
+            self.cut()
 
     def _close(self, linger: bool = False) -> None:
         """Closes once everything is sent. With `linger` only after the client has closed, or some seconds: closing with

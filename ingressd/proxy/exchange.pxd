@@ -31,12 +31,12 @@ cdef class Exchange:
     cdef bytes _request
     cdef bytes _response
     cdef RequestBody _body
-    cdef bint _responded
     cdef int _interim
     cdef bint _chunked_response
     cdef bint _persist
     cdef bint _over
     cdef readonly bint request_done
+    cdef readonly bint responded_to
     cdef readonly bint head_only
     cdef readonly Tunnel tunnel
 

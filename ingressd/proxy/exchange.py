@@ -82,12 +82,12 @@ class Exchange:
         "_policy",
         "_record",
         "_request",
-        "_responded",
         "_response",
         "_unreachable",
         "_upstream",
         "head_only",
         "request_done",
+        "responded_to",
         "tunnel",
     )
 
@@ -110,7 +110,7 @@ class Exchange:
         self._body = body_of(head)
         self.request_done = self._body.done
         """The whole request has been received."""
-        self._responded = False
+        self.responded_to = False
         self._interim = 0
         """How many 1xx responses there were."""
         self._chunked_response = False
@@ -273,7 +273,7 @@ class Exchange:
             return
         record = self._record
         request = self._head
-        self._responded = True
+        self.responded_to = True
         self._note_head(head.status)
         # The client may be sending a body nobody reads any more: then this connection has no future.
         persist = request.persistent and self.request_done and not self._context.draining
@@ -370,7 +370,7 @@ class Exchange:
                 self._record.reason = TUNNEL_TIMEOUT
                 self._finish()
             return
-        if self._responded:
+        if self.responded_to:
             if self._response:
                 # Nothing of it has gone to the client yet.
                 self.respond(reason, detail)
@@ -426,7 +426,7 @@ class Exchange:
         record = self._record
         if self.tunnel is None:
             record.reason = reason
-            if not self._responded:
+            if not self.responded_to:
                 record.status = STATUS[CLIENT_CLOSED]
         self._close_attempt()
         upstream = self._upstream
@@ -443,7 +443,7 @@ class Exchange:
         attempt = self._attempt
         if upstream is None or attempt is None or not self._head.upgrade or not head.upgrade or not self.request_done:
             return False
-        self._responded = True
+        self.responded_to = True
         self._note_head(101)
         context = self._context
         context.tunnels += 1
@@ -509,7 +509,7 @@ class Exchange:
         """The client breaks the rules with its body, or takes too long over it."""
         if self._over:
             return
-        if self._responded:
+        if self.responded_to:
             self._record.reason = reason
             self._close_attempt()
             self._drop_upstream()

@@ -28,6 +28,7 @@ cdef class Upstream:
     cdef ResponseHead _head
     cdef Body _body
     cdef bint _eof
+    cdef bint _doubtful
     cdef bint _held
     cdef readonly bint full
     cdef Py_ssize_t _unsent

@@ -36,6 +36,7 @@ class Upstream:
         "_body",
         "_buffer",
         "_context",
+        "_doubtful",
         "_eof",
         "_head",
         "_held",
@@ -71,6 +72,8 @@ class Upstream:
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         self._eof = False
+        self._doubtful = False
+        """To be looked at before it is used again."""
         self._held = False
         self.full = False
         """The endpoint does not keep up with what is written."""
@@ -124,6 +127,8 @@ class Upstream:
             self.resume()
         for surplus in context.pool.give(self, context.now):
             surplus.close()
+        if self._doubtful:
+            self.idle_since = 0.0
 
     def close(self) -> None:
         """Closes once everything written is sent."""
@@ -291,6 +296,11 @@ class Upstream:
                 raise FramingError("101 Switching Protocols that nobody asked for")
             return
         status = head.status
+        if status == 204 and (head.chunked or head.content_length > 0):
+            # RFC 9110 section 8.6. Its body would be taken for the next response.
+            raise FramingError("204 No Content with a body")
+        # A body that must not be there may come all the same, and late.
+        self._doubtful = (exchange.head_only or status == 304) and (head.chunked or head.content_length > 0)
         if exchange.head_only or status == 204 or status == 304:
             body = Body(NONE)
         elif head.chunked:

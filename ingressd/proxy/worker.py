@@ -103,7 +103,8 @@ class Worker:
             Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
         ]
         counters = context.counters.take()
-        counters.append(Sample("access_log_dropped_lines", "", context.log_writer.take_dropped()))
+        written, dropped = context.log_writer.take()
+        counters += [Sample("access_log_lines", "", written), Sample("access_log_dropped_lines", "", dropped)]
         self._link.write(frame(Report(context.metrics.take(), tuple(counters), tuple(gauges))))
 
     async def drain(self) -> None:

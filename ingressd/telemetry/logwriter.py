@@ -24,6 +24,7 @@ class LogWriter:
         self._descriptor = descriptor
         self._lines: list[bytes] = []
         self._size = 0
+        self._written = 0
         self._dropped = 0
         self._batches: deque[bytes] = deque()
         self._pending = 0
@@ -53,11 +54,12 @@ class LogWriter:
             self._batches.append(b"".join(lines))
             self._wake.notify()
 
-    def take_dropped(self) -> int:
-        """How many lines were dropped since the call before."""
+    def take(self) -> tuple[int, int]:
+        """How many lines were written since the call before, and how many dropped."""
         with self._wake:
-            dropped, self._dropped = self._dropped, 0
-        return dropped
+            taken = self._written, self._dropped
+            self._written = self._dropped = 0
+        return taken
 
     def close(self, timeout: float) -> None:
         """Writes what is left, for at most `timeout` seconds."""
@@ -77,13 +79,17 @@ class LogWriter:
                 batch = self._batches.popleft()
             try:
                 self._write(batch)
-                lost = 0
+                lost = False
             except OSError:
                 # A reader that went away, or a full disk: the proxy goes on without its log.
-                lost = batch.count(b"\n")
+                lost = True
+            lines = batch.count(b"\n")
             with self._wake:
                 self._pending -= len(batch)
-                self._dropped += lost
+                if lost:
+                    self._dropped += lines
+                else:
+                    self._written += lines
 
     def _write(self, batch: bytes) -> None:
         view = memoryview(batch)
