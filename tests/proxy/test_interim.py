@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.kit import Client, Upstream, Worker, get, ok, request, serving
+from ingressd.model import Timeouts
+from tests.kit import Client, Upstream, Worker, get, ok, pause, request, serving
 from tests.kit.upstream import Connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -202,3 +203,23 @@ async def test_a_long_response_during_an_upload_streams_while_the_upload_goes_on
             assert await client.chunk(response) == word.upper()
         await client.send(b"0\r\n\r\n")
         assert await client.chunk(response) == b""
+
+
+async def test_a_final_response_in_place_of_100_may_take_longer_than_a_body(worker: Worker) -> None:
+    # The client need not send the body any more (RFC 9110 section 10.1.1), so no time runs for it.
+    async def script(connection: Connection) -> None:
+        await connection.request_head()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            await pause(0.1)
+            await connection.send(b"x")
+        await connection.read_some()
+
+    async with (
+        Upstream(script) as upstream,
+        Worker(serving(upstream), timeouts=Timeouts(client_body=0.3)) as short,
+        Client(short.port) as client,
+    ):
+        assert (await client.ask(EXPECTING)).body == b"x" * 8
+        assert await client.ended()
+        assert b'" 200 8 ' in await short.line(b"POST")

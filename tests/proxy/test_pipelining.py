@@ -1,10 +1,12 @@
 """Requests sent ahead are answered in order, one at a time (RFC 9112 section 9.3.2)."""
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 
 import pytest
 
+from ingressd.model import Snapshot
 from tests.kit import Client, Upstream, Worker, chunked, each, get, ok, request, serving
 from tests.kit.stream import Message
 from tests.kit.upstream import Connection
@@ -170,3 +172,51 @@ async def test_while_a_client_takes_no_response_its_next_request_waits(worker: W
         assert [message.target for message in upstream.requests] == [b"/big", b"/other"]
         assert len((await client.response()).body) == len(body)
         assert (await client.response()).body == b"small"
+
+
+async def test_what_waits_stays_bounded_while_requests_are_answered() -> None:
+    # One after the other is served, and each must not let another read in.
+    one = get("/" + "x" * 1000)
+
+    async def script(connection: Connection) -> None:
+        while await connection.request() is not None:
+            await connection.send(ok(b"y"))
+
+    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+        await client.ask(get())
+        before = worker.resident()
+
+        async def flood() -> None:
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                while True:
+                    await client.send(one * 200)
+
+        flooding = asyncio.get_running_loop().create_task(flood())
+        for _ in range(3000):
+            await client.response()
+        grown = worker.resident() - before
+        flooding.cancel()
+        await flooding
+        assert grown < 8 << 20
+
+
+async def test_a_thousand_in_one_packet_let_others_have_their_turn(worker: Worker) -> None:
+    async with Client(worker.port) as client, Client(worker.port) as other:
+        await worker.publish(Snapshot())
+        await client.send(get("/nowhere") * 1000)
+        assert (await other.ask(get("/nowhere"))).status == 404
+        for _ in range(1000):
+            assert (await client.response()).status == 404
+        assert client.silent()
+
+
+async def test_a_request_cut_anywhere_behind_another_is_put_together(worker: Worker) -> None:
+    async with Upstream(each(echo)) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
+        stream = get("/first") + request("POST", "/second", body=b"body")
+        for cut in range(len(get("/first")), len(stream)):
+            await client.send(stream[:cut])
+            assert (await client.response()).body == b"/first "
+            await client.send(stream[cut:] + get("/third"))
+            assert (await client.response()).body == b"/second body"
+            assert (await client.response()).body == b"/third "

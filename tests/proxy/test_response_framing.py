@@ -1,5 +1,6 @@
 """A response that breaks the rules of framing is never passed on as if it were whole (RFC 9112)."""
 
+import asyncio
 import json
 
 import pytest
@@ -220,3 +221,47 @@ async def test_bytes_on_an_idle_upstream_connection_end_it(worker: Worker) -> No
         await upstream.all_closed()
         assert (await client.ask(get())).body == b"one"
         await worker.publish(Snapshot())
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 41", "Transfer-Encoding: chunked"])
+async def test_a_204_that_announces_a_body_is_502_and_its_connection_serves_nobody_else(
+    field: str, worker: Worker
+) -> None:
+    # RFC 9110 section 8.6. The body may come when the next client already waits for its response.
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        if connection.number == 0:
+            await connection.send(f"HTTP/1.1 204 No Content\r\n{field}\r\n\r\n".encode())
+            assert await connection.read_some() == b""
+        else:
+            await connection.send(ok(b"own"))
+
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
+        assert (await client.ask(get())).status == 502
+        assert (await client.ask(get())).body == b"own"
+        assert len(upstream.connections) == 2
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_a_body_that_must_not_be_there_and_comes_late_reaches_nobody(method: str, worker: Worker) -> None:
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    first = "200 OK" if method == "HEAD" else "304 Not Modified"
+    sent = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        if connection.number == 0:
+            await connection.send(f"HTTP/1.1 {first}\r\nContent-Length: {len(late)}\r\n\r\n".encode())
+            await connection.send(late)
+            sent.set()
+            await connection.read_some()
+        else:
+            await connection.send(ok(b"own"))
+
+    async with Upstream(script) as upstream, Client(worker.port) as client:
+        await worker.publish(serving(upstream))
+        await client.send(request(method))
+        await client.response(head_only=True)
+        await sent.wait()
+        assert (await client.ask(get())).body == b"own"
