@@ -39,7 +39,7 @@ cluster-assets: build ## Build kube-apiserver, etcd and kubectl for test-cluster
 
 .PHONY: test-cluster
 test-cluster: cluster-assets ## Run the tests against a real API server (as root: network namespaces)
-	INGRESSD_CLUSTER_TESTS=1 $(BIN)/pytest tests/cluster tests/netlab $(ARGS)
+	INGRESSD_CLUSTER_TESTS=1 $(BIN)/pytest tests/cluster tests/netlab tests/manifests $(ARGS)
 
 .PHONY: check
 check: lint types test ## Run all that CI runs: lint, types, tests
