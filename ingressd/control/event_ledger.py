@@ -8,7 +8,7 @@ moment takes more than a token bucket gives. What is not true any more before it
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -90,6 +90,10 @@ def sync(ref: ObjectRef) -> Remark:
     return Remark(ref, EventType.NORMAL, "Sync", "Scheduled for sync")
 
 
+def _never(ref: ObjectRef) -> float:
+    return 0.0
+
+
 class EventLedger:
     """Everything there is to say, and what was said."""
 
@@ -147,9 +151,9 @@ class EventLedger:
 
     # --- what to write
 
-    def next(self, now: float) -> Due | float:
+    def next(self, now: float, pause: Callable[[ObjectRef], float] = _never) -> Due | float:
         """What to write now, or the seconds until this is worth asking again. The outcome is to be told before it is
-        asked again."""
+        asked again. `pause` gives the seconds in which nothing can be written about an object."""
         for agenda in self._agenda:
             while agenda and agenda[0][0] <= now:
                 if (wait := self._bucket.wait(now)) > 0:
@@ -158,11 +162,9 @@ class EventLedger:
                 entry = self._entries.get(remark)
                 if entry is None or entry.ready != ready:
                     continue
-                bucket = self._buckets.setdefault(remark.object, TokenBucket(OBJECT_RATE, OBJECT_BURST))
-                if (wait := bucket.wait(now)) > 0:
+                if (wait := max(pause(remark.object), self._bucket_of(remark.object).wait(now))) > 0:
                     self._schedule(remark, entry, now + wait)
                     continue
-                bucket.take(now)
                 self._bucket.take(now)
                 entry.ready = math.inf
                 due = Due(remark, max(1, entry.pending), entry.written, entry.only_new)
@@ -172,6 +174,7 @@ class EventLedger:
 
     def written(self, due: Due, written: Written, now: float) -> None:
         """It is there now, as this."""
+        self._bucket_of(due.remark.object).take(now)
         if (entry := self._entries.get(due.remark)) is None:
             return
         entry.told, entry.written = now, written
@@ -194,6 +197,11 @@ class EventLedger:
         self.dropped += 1
 
     # ---
+
+    def _bucket_of(self, ref: ObjectRef) -> TokenBucket:
+        if (bucket := self._buckets.get(ref)) is None:
+            bucket = self._buckets[ref] = TokenBucket(OBJECT_RATE, OBJECT_BURST)
+        return bucket
 
     def _happened(self, remark: Remark, entry: _Entry, now: float) -> None:
         entry.last = now

@@ -26,7 +26,7 @@ from ingressd.control.api import (
     is_passing,
 )
 from ingressd.control.event_ledger import Due, EventLedger, EventType, Remark, Written
-from ingressd.control.pacing import PAUSE, Refusals
+from ingressd.control.pacing import Refusals
 from ingressd.control.status import Lead
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources.syntax import subdomain_fault
@@ -111,7 +111,7 @@ class EventWriter:
             self._ledger.lead(self._clock())
             while self._lead.leads:
                 self._woken.clear()
-                due = self._ledger.next(self._clock())
+                due = self._ledger.next(self._clock(), self._pause)
                 if isinstance(due, Due):
                     await self._write(due)
                     continue
@@ -119,11 +119,10 @@ class EventWriter:
                     async with asyncio.timeout(min(due, LOOK)):
                         await self._woken.wait()
 
+    def _pause(self, ref: ObjectRef) -> float:
+        return self._refusals.pause(_namespace(ref), self._clock())
+
     async def _write(self, due: Due) -> None:
-        now, namespace = self._clock(), _namespace(due.remark.object)
-        if self._refusals.paused(namespace, now):
-            self._ledger.failed(due, now + PAUSE)
-            return
         try:
             uid = await self._uid(due.remark.object)
             if uid is None:
@@ -135,7 +134,7 @@ class EventWriter:
         except ApiError as error:
             await self._note_failure(due, error)
         else:
-            self._refusals.granted(namespace)
+            self._refusals.granted(_namespace(due.remark.object))
             self._backoff.reset()
             self._said = ""
 
@@ -144,7 +143,7 @@ class EventWriter:
         now, namespace = self._clock(), _namespace(due.remark.object)
         if error.status == FORBIDDEN:
             self._refusals.note(namespace, str(error), now)
-            self._ledger.failed(due, now + PAUSE)
+            self._ledger.failed(due, now)
         elif is_passing(error):
             self._ledger.failed(due, now)
             if self._said != (line := str(error)):

@@ -2,10 +2,11 @@
 back."""
 
 import logging
-from collections.abc import Hashable
+from typing import NamedTuple
 
-PAUSE = 60.0
-"""Seconds after which it is tried again whether a right is there. Roles change seldom, and by hand."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds after which it is tried again whether a right is there, doubling. A role that was just written takes the API
+server a moment; later, roles change seldom and by hand."""
 SHOWN = 5
 """Namespaces of which it is said that a right is missing; after that it is clear that it is missing everywhere."""
 ROUNDING = 1e-6
@@ -39,24 +40,37 @@ class TokenBucket:
         return now >= self._full_at
 
 
+class _Refusal(NamedTuple):
+    pause: float
+    until: float
+
+
 class Refusals:
     """Namespaces in which a right is missing, so that nothing is tried there for a while, and the log says it once."""
 
     def __init__(self, what: str) -> None:
         """`what` cannot be done: `status of Ingresses is not written`."""
         self._what = what
-        self._until: dict[Hashable, float] = {}
+        self._known: dict[str, _Refusal] = {}
+        self._told: set[str] = set()
 
     def note(self, namespace: str, message: str, now: float) -> None:
-        """The API server has refused; `message` is its sentence."""
-        if namespace not in self._until and len(self._until) < SHOWN:
+        """The API server has refused; `message` is its sentence. It is said when it is refused again after the first
+        pause."""
+        former = self._known.get(namespace)
+        pause = min(LONGEST_PAUSE, 2 * former.pause) if former else SHORTEST_PAUSE
+        if former and now >= former.until and namespace not in self._told and len(self._told) < SHOWN:
+            self._told.add(namespace)
             _log.warning("%s in namespace %s: %s", self._what, namespace, message)
-        self._until[namespace] = now + PAUSE
+        if former is None or now >= former.until:  # those that were under way together are one
+            self._known[namespace] = _Refusal(pause, now + pause)
 
-    def paused(self, namespace: str, now: float) -> bool:
-        """Whether nothing is to be tried there."""
-        return now < self._until.get(namespace, now)
+    def pause(self, namespace: str, now: float) -> float:
+        """Seconds in which nothing is to be tried there; 0 if nothing is known against it."""
+        known = self._known.get(namespace)
+        return max(0.0, known.until - now) if known else 0.0
 
     def granted(self, namespace: str) -> None:
         """It worked there."""
-        self._until.pop(namespace, None)
+        self._known.pop(namespace, None)
+        self._told.discard(namespace)

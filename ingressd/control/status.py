@@ -26,11 +26,14 @@ from ingressd.control.load_balancer import PublishedService, given, shown
 from ingressd.control.pacing import Refusals, TokenBucket
 from ingressd.control.status_plan import Name, SeenIngress, StatusPlan
 from ingressd.source.cluster.api import ApiError
+from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import LISTED
 
 RATE, BURST = 50.0, 50
 """Requests about Ingresses: a second in the long run, and at once."""
 CONCURRENCY = 8
+SHORTEST = 0.5
+"""Seconds before what failed twice is tried again; then twice as long."""
 TRIES = 3
 """Of one Ingress that others change at the same time."""
 LIST_FROM = 20
@@ -45,7 +48,7 @@ class Timing(NamedTuple):
     """Seconds."""
 
     look: float = 10.0
-    """Between two looks at the Service, and before what failed is tried again."""
+    """Between two looks at the Service, and at most before what failed is tried again."""
     compare: float = 300.0
     """Between two comparisons of all Ingresses."""
     clear: float = 10.0
@@ -99,6 +102,9 @@ class StatusWriter:
         self._clock = monotonic
         self._bucket = TokenBucket(RATE, BURST)
         self._refusals = Refusals("the status of Ingresses is not written")
+        self._backoff = Backoff(SHORTEST, timing.look)
+        self._unread = False
+        """Whether the Service could not be read."""
         self._later: list[Name] = []
         """What could not be done and is tried again at the next look."""
         self._broken = False
@@ -118,9 +124,8 @@ class StatusWriter:
             await self._lead.led()
             look_at = compare_at = self._clock()
             while self._lead.leads:
-                if self._clock() >= look_at:
+                if looking := self._clock() >= look_at:
                     await self._look()
-                    look_at = self._clock() + self._timing.look
                     self._plan.again(self._later)
                     self._later.clear()
                 if self._clock() >= compare_at:
@@ -128,6 +133,8 @@ class StatusWriter:
                     self._plan.all_due()
                 self._woken.clear()
                 await self._write(self._plan.take_due())
+                if looking:
+                    look_at = self._clock() + self._until_look()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(look_at - self._clock()):
                         await self._woken.wait()
@@ -141,6 +148,13 @@ class StatusWriter:
         except (ApiError, TimeoutError) as error:
             _log.warning("the status of Ingresses is not cleared: %s", str(error) or "it takes too long")
 
+    def _until_look(self) -> float:
+        """Seconds. What could not be done is tried again sooner."""
+        if self._unread or self._later:
+            return self._backoff.pause()
+        self._backoff.reset()
+        return self._timing.look
+
     async def _look(self) -> None:
         """Reads the addresses of the Service. If they cannot be had, those known before stay in force."""
         if self._published.service is None or self._published.addresses:
@@ -149,8 +163,10 @@ class StatusWriter:
         try:
             found = await self._objects.get(f"/api/v1/namespaces/{namespace}/services/{name}", PublishedService)
         except ApiError as error:
+            self._unread = True
             self._say("service", logging.WARNING, f"the Service {namespace}/{name} cannot be read: {error}")
             return
+        self._unread = False
         if found.addresses:
             self._plan.want(found.addresses)
             self._say("service", logging.INFO, f"the address of Ingresses is {shown(found.addresses)}")
@@ -190,7 +206,7 @@ class StatusWriter:
 
     async def _settle(self, name: Name, seen: SeenIngress | None) -> None:
         """Makes the status of one Ingress what it should be. What cannot be done now is left for later."""
-        if self._broken or self._refusals.paused(name[0], self._clock()):
+        if self._broken or self._refusals.pause(name[0], self._clock()) > 0:
             self._later.append(name)
             return
         try:

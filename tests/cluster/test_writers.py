@@ -379,15 +379,16 @@ async def test_a_service_account_without_rights_is_told_which(
     name, ref = (admin.namespace, "web"), ObjectRef("Ingress", admin.namespace, "web")
     leader = candidate(reached, admin.namespace, "pod-a", Times(3))
     status, events = StatusWriter(objects, LEAD, published), EventWriter(objects, LEAD, "pod-a")
+    needed = ('get resource "leases"', 'get resource "ingresses"', 'create resource "events"')
     status.take([name], [name])
     events.problems([Problem(ref, "NoEndpoints", "has no endpoint")])
     try:
         async with running(leader.run, status.run, events.run):
-            await eventually(lambda: status.failures and events.failures and "Lease" in caplog.text)
+            await eventually(lambda: all(missing in caplog.text for missing in needed))
     finally:
         await reached.close()
     user = f"system:serviceaccount:{admin.namespace}:poor"
-    for missing in ('get resource "leases"', 'get resource "ingresses"', 'create resource "events"'):
+    for missing in needed:
         (line,) = [line for line in caplog.messages if missing in line]
         assert user in line
         assert f'in the namespace "{admin.namespace}"' in line

@@ -31,6 +31,9 @@ def ref(name: str = "web") -> ObjectRef:
     return ObjectRef("Ingress", "shop", name)
 
 
+REF_OTHER = ref("other")
+
+
 def problem(reason: str = "NoEndpoints", message: str = "has no endpoint", name: str = "web") -> Problem:
     return Problem(ref(name), reason, message, "spec.rules[0]")
 
@@ -228,6 +231,20 @@ def test_a_failure_is_told_later_with_all_that_happened_since() -> None:
     assert not story.told
     story.go_on(1)
     assert story.times == [(30, 1)]
+
+
+def test_a_pause_costs_nothing() -> None:
+    story = Story()
+    story.problems(*(problem(name=f"web{number}") for number in range(200)), problem(name="other"))
+    paused = lambda ref: 0.0 if ref == REF_OTHER else 10.0  # noqa: E731
+    due = story.ledger.next(story.now, paused)
+    assert isinstance(due, Due)
+    assert due.remark.object == REF_OTHER
+    story.ledger.written(due, Written("x", 1), story.now)
+    assert story.ledger.next(story.now, paused) == pytest.approx(10)
+    story.now += 10
+    story.go_on(0.01)
+    assert len(story.told) == module.BURST
 
 
 def test_a_failed_first_sync_stays_one() -> None:

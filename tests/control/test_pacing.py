@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ingressd.control.pacing import PAUSE, SHOWN, Refusals, TokenBucket
+from ingressd.control.pacing import LONGEST_PAUSE, SHORTEST_PAUSE, SHOWN, Refusals, TokenBucket
 
 
 def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
@@ -37,25 +37,39 @@ def test_over_a_long_time_a_bucket_gives_no_more_than_its_rate() -> None:
     assert taken == pytest.approx(605, abs=2)
 
 
-def test_a_refusal_pauses_its_namespace_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_pauses_its_namespace_longer_each_time_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals("nothing is written")
-    assert not refusals.paused("shop", 0.0)
-    refusals.note("shop", "no right", 0.0)
-    assert refusals.paused("shop", PAUSE - 1)
-    assert not refusals.paused("shop", PAUSE)
-    assert not refusals.paused("blog", 0.0)
-    refusals.note("shop", "no right", PAUSE)
+    assert refusals.pause("shop", 0.0) == 0
+    now, pauses = 0.0, []
+    for _ in range(10):
+        refusals.note("shop", "no right", now)
+        pauses.append(refusals.pause("shop", now))
+        now += pauses[-1]
+        assert refusals.pause("shop", now) == 0
+    assert pauses == [SHORTEST_PAUSE, 2, 4, 8, 16, 32, *[LONGEST_PAUSE] * 4]
+    assert refusals.pause("blog", 0.0) == 0
     assert caplog.messages == ["nothing is written in namespace shop: no right"]
     refusals.granted("shop")
-    assert not refusals.paused("shop", PAUSE + 1)
-    refusals.note("shop", "no right", 2 * PAUSE)
+    for when in (now, now + SHORTEST_PAUSE):
+        refusals.note("shop", "no right", when)
+    assert refusals.pause("shop", now + SHORTEST_PAUSE) == 2
     assert len(caplog.messages) == 2
+
+
+def test_a_right_that_is_there_a_moment_later_is_not_spoken_of(caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals("nothing is written")
+    for _ in range(8):
+        refusals.note("shop", "no right", 0.0)
+    assert refusals.pause("shop", 0.0) == SHORTEST_PAUSE, "those that were under way together are one"
+    refusals.granted("shop")
+    assert not caplog.messages
 
 
 def test_refusals_everywhere_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     refusals = Refusals("nothing is written")
-    for number in range(100):
-        refusals.note(f"n{number}", "no right", 0.0)
+    for when in (0.0, 10.0):
+        for number in range(100):
+            refusals.note(f"n{number}", "no right", when)
     assert len(caplog.messages) == SHOWN
-    assert refusals.paused("n99", 1.0)
+    assert refusals.pause("n99", 11.0) > 0

@@ -2,85 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from ingressd.aio import spawn
+from ingressd.control import pacing
 from ingressd.control import status as module
-from ingressd.control.api import CONFLICT, FORBIDDEN, Objects
-from ingressd.control.replicas import read_is_last
-from ingressd.control.status import LIST_FROM, Published, StatusWriter, Timing
-from ingressd.source.cluster.api import Api
-from tests.control.fake_api import FakeApi, Json, Lead, Request, api_at, fake_api
+from ingressd.control.api import CONFLICT, FORBIDDEN
+from ingressd.control.status import LIST_FROM, Published
+from tests.control.fake_api import Request
+from tests.control.status_desk import ADDRESS, QUICK, SERVICE, Desk, ingress_path, running, take
+from tests.control.status_desk import desk as desk
 from tests.kit.stream import eventually
-
-SERVICE = "/api/v1/namespaces/ingress/services/front"
-ADDRESS = {"ip": "203.0.113.9"}
-QUICK = Timing(look=0.05, compare=1000.0, clear=5.0)
-OF_SERVICE = Published(service=("ingress", "front"))
-
-
-def ingress_path(name: str, namespace: str = "shop") -> str:
-    return f"/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{name}"
-
-
-class Desk:
-    """A writer and the API it writes to."""
-
-    def __init__(self, fake: FakeApi, api: Api) -> None:
-        self.fake = fake
-        self.api = api
-        self.lead = Lead()
-
-    def writer(self, published: Published = OF_SERVICE, **more: Any) -> StatusWriter:
-        objects = Objects(self.api, 5.0, lambda: self.lead.leads)
-        return StatusWriter(objects, self.lead, published, **{"timing": QUICK, **more})
-
-    def front(self, *ingress: Json, **spec: object) -> None:
-        """Puts the Service in front, of type LoadBalancer, with what its load balancer says."""
-        status = {"loadBalancer": {"ingress": list(ingress)}} if ingress else {}
-        self.fake.put(SERVICE, spec={"type": "LoadBalancer", **spec}, status=status)
-
-    def ingress(self, name: str, *addresses: Json, namespace: str = "shop") -> tuple[str, str]:
-        """Puts an Ingress."""
-        status = {"loadBalancer": {"ingress": list(addresses)}} if addresses else {}
-        self.fake.put(ingress_path(name, namespace), spec={}, status=status)
-        return (namespace, name)
-
-    def status(self, name: str, namespace: str = "shop") -> object:
-        return self.fake.objects[ingress_path(name, namespace)].get("status", {}).get("loadBalancer", {}).get("ingress")
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        await eventually(condition, explain=lambda: "\n".join(map(str, self.fake.requests[-20:])))
-
-    async def looked(self, times: int = 2) -> None:
-        """Waits until it has begun so many further rounds: what it would have written, it has."""
-        before = len(self.fake.asked("GET", SERVICE))
-        await self.fake.until_asked("GET", SERVICE, before + times)
-
-
-@pytest_asyncio.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with fake_api() as fake, api_at(fake.url) as api:
-        yield Desk(fake, api)
-
-
-@asynccontextmanager
-async def running(writer: StatusWriter) -> AsyncIterator[None]:
-    task = spawn(writer.run(), "status")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def take(writer: StatusWriter, *ours: tuple[str, str], changed: Iterable[tuple[str, str]] | None = None) -> None:
-    writer.take(ours, ours if changed is None else changed)
 
 
 async def test_our_ingresses_get_the_address_of_the_service(desk: Desk) -> None:
@@ -290,8 +222,10 @@ async def test_an_ingress_that_is_gone_is_no_failure(desk: Desk, caplog: pytest.
 
 
 async def test_a_right_that_is_missing_in_one_namespace_stops_nothing_elsewhere(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pacing, "SHORTEST_PAUSE", 0.1)
+    monkeypatch.setattr(pacing, "LONGEST_PAUSE", 1000.0)
     desk.front(ADDRESS)
     closed = [desk.ingress(f"web{number}", namespace="closed") for number in range(5)]
     web = desk.ingress("web")
@@ -300,11 +234,12 @@ async def test_a_right_that_is_missing_in_one_namespace_stops_nothing_elsewhere(
     take(writer, *closed, web)
     async with running(writer):
         await desk.until(lambda: desk.status("web") == [ADDRESS])
+        await eventually(lambda: "is not written in namespace closed" in caplog.text)
         await desk.looked(3)
-    refused = [line for line in caplog.messages if "is not written in namespace closed" in line]
-    assert len(refused) == 1
-    assert len(desk.fake.asked("PATCH", "/closed/")) <= module.CONCURRENCY
-    assert writer.failures >= 1
+        assert len(caplog.messages) == 1
+        assert writer.failures == len(desk.fake.asked("PATCH", "/closed/")) <= 4 * len(closed)
+        desk.fake.refuse = lambda request: 0
+        await desk.until(lambda: all(desk.status(name, "closed") == [ADDRESS] for _, name in closed))
 
 
 async def test_a_broken_api_is_not_asked_for_every_ingress(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -396,75 +331,3 @@ async def test_what_others_write_is_put_right_at_the_next_comparison(desk: Desk)
         await desk.until(lambda: desk.status("web") == [ADDRESS])
         desk.ingress("web", {"ip": "192.0.2.66"})
         await desk.until(lambda: desk.status("web") == [ADDRESS])
-
-
-# --- the end
-
-
-async def test_the_end_takes_only_our_own_addresses_away(desk: Desk) -> None:
-    desk.front(ADDRESS)
-    web = desk.ingress("web")
-    writer = desk.writer()
-    take(writer, web)
-    async with running(writer):
-        await desk.until(lambda: desk.status("web") == [ADDRESS])
-    changed, foreign = desk.ingress("changed", {"ip": "192.0.2.66"}), desk.ingress("foreign", ADDRESS)
-    take(writer, web, changed)
-    await writer.clear()
-    assert desk.status("web") is None
-    assert desk.status("changed") == [{"ip": "192.0.2.66"}]
-    assert desk.status(foreign[1]) == [ADDRESS]
-
-
-async def test_the_end_alone_takes_nothing_away(desk: Desk) -> None:
-    desk.front(ADDRESS)
-    web = desk.ingress("web")
-    writer = desk.writer()
-    take(writer, web)
-    async with running(writer):
-        await desk.until(lambda: desk.status("web") == [ADDRESS])
-    assert desk.status("web") == [ADDRESS]
-
-
-async def test_a_clearing_that_fails_is_logged_and_goes_on(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    desk.front(ADDRESS)
-    bad, web = desk.ingress("bad"), desk.ingress("web")
-    writer = desk.writer()
-    take(writer, bad, web)
-    async with running(writer):
-        await desk.until(lambda: desk.status("web") == desk.status("bad") == [ADDRESS])
-    desk.fake.refuse = lambda request: 500 if request.method == "PATCH" and "/bad/" in request.path else 0
-    await writer.clear()
-    assert desk.status("web") is None
-    assert "the status of Ingress shop/bad is not cleared" in caplog.text
-    desk.fake.refuse = lambda request: 500
-    await writer.clear()
-    assert "the status of Ingresses is not cleared" in caplog.text
-
-
-async def test_a_clearing_without_the_lead_writes_nothing(desk: Desk) -> None:
-    desk.front(ADDRESS)
-    web = desk.ingress("web")
-    writer = desk.writer()
-    take(writer, web)
-    async with running(writer):
-        await desk.until(lambda: desk.status("web") == [ADDRESS])
-    desk.lead.take()
-    await writer.clear()
-    assert desk.status("web") == [ADDRESS]
-
-
-async def test_other_replicas_are_read_from_the_slices_of_the_service(desk: Desk) -> None:
-    slices = "/apis/discovery.k8s.io/v1/namespaces/ingress/endpointslices"
-    labels = {"kubernetes.io/service-name": "front"}
-
-    def put(name: str, *pods: str, of: Json = labels) -> None:
-        endpoints = [{"targetRef": {"kind": "Pod", "name": pod}, "conditions": {}} for pod in pods]
-        desk.fake.put(f"{slices}/{name}", endpoints=endpoints, metadata={"labels": of})
-
-    objects = Objects(desk.api, 5.0)
-    put("front-1", "me")
-    put("elsewhere", "other", of={"kubernetes.io/service-name": "another"})
-    assert await read_is_last(objects, "ingress", "front", "me")
-    put("front-2", "other")
-    assert not await read_is_last(objects, "ingress", "front", "me")

@@ -1,0 +1,78 @@
+"""What becomes of the status of Ingresses when the writer ends."""
+
+import pytest
+
+from ingressd.control.api import Objects
+from ingressd.control.replicas import read_is_last
+from tests.control.fake_api import Json
+from tests.control.status_desk import ADDRESS, Desk, running, take
+from tests.control.status_desk import desk as desk
+
+
+async def test_the_end_takes_only_our_own_addresses_away(desk: Desk) -> None:
+    desk.front(ADDRESS)
+    web = desk.ingress("web")
+    writer = desk.writer()
+    take(writer, web)
+    async with running(writer):
+        await desk.until(lambda: desk.status("web") == [ADDRESS])
+    changed, foreign = desk.ingress("changed", {"ip": "192.0.2.66"}), desk.ingress("foreign", ADDRESS)
+    take(writer, web, changed)
+    await writer.clear()
+    assert desk.status("web") is None
+    assert desk.status("changed") == [{"ip": "192.0.2.66"}]
+    assert desk.status(foreign[1]) == [ADDRESS]
+
+
+async def test_the_end_alone_takes_nothing_away(desk: Desk) -> None:
+    desk.front(ADDRESS)
+    web = desk.ingress("web")
+    writer = desk.writer()
+    take(writer, web)
+    async with running(writer):
+        await desk.until(lambda: desk.status("web") == [ADDRESS])
+    assert desk.status("web") == [ADDRESS]
+
+
+async def test_a_clearing_that_fails_is_logged_and_goes_on(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.front(ADDRESS)
+    bad, web = desk.ingress("bad"), desk.ingress("web")
+    writer = desk.writer()
+    take(writer, bad, web)
+    async with running(writer):
+        await desk.until(lambda: desk.status("web") == desk.status("bad") == [ADDRESS])
+    desk.fake.refuse = lambda request: 500 if request.method == "PATCH" and "/bad/" in request.path else 0
+    await writer.clear()
+    assert desk.status("web") is None
+    assert "the status of Ingress shop/bad is not cleared" in caplog.text
+    desk.fake.refuse = lambda request: 500
+    await writer.clear()
+    assert "the status of Ingresses is not cleared" in caplog.text
+
+
+async def test_a_clearing_without_the_lead_writes_nothing(desk: Desk) -> None:
+    desk.front(ADDRESS)
+    web = desk.ingress("web")
+    writer = desk.writer()
+    take(writer, web)
+    async with running(writer):
+        await desk.until(lambda: desk.status("web") == [ADDRESS])
+    desk.lead.take()
+    await writer.clear()
+    assert desk.status("web") == [ADDRESS]
+
+
+async def test_other_replicas_are_read_from_the_slices_of_the_service(desk: Desk) -> None:
+    slices = "/apis/discovery.k8s.io/v1/namespaces/ingress/endpointslices"
+    labels = {"kubernetes.io/service-name": "front"}
+
+    def put(name: str, *pods: str, of: Json = labels) -> None:
+        endpoints = [{"targetRef": {"kind": "Pod", "name": pod}, "conditions": {}} for pod in pods]
+        desk.fake.put(f"{slices}/{name}", endpoints=endpoints, metadata={"labels": of})
+
+    objects = Objects(desk.api, 5.0)
+    put("front-1", "me")
+    put("elsewhere", "other", of={"kubernetes.io/service-name": "another"})
+    assert await read_is_last(objects, "ingress", "front", "me")
+    put("front-2", "other")
+    assert not await read_is_last(objects, "ingress", "front", "me")
