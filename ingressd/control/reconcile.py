@@ -13,14 +13,12 @@ import msgspec
 
 from ingressd.control.dns import Addresses, with_addresses
 from ingressd.model import Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
-from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Store
+from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Service, Store
 from ingressd.source.base import Changes
 from ingressd.translate import Options, Translation, Translator
 
 Locate = Callable[[Problem], Problem]
 """Adds the file and line of a problem, as far as the source knows them."""
-
-_OF_A_SERVICE = (EndpointSlice, Endpoints)
 
 
 class Published:
@@ -54,9 +52,11 @@ class Reconciler:
         self._store = Store()
         self._source_problems: tuple[Problem, ...] = ()
         self._translator: Translator | None = None
-        """None if all has to be translated anew."""
+        """Of the last translation; None if there is none that could be used."""
         self._services: set[tuple[str, str]] = set()
-        """Those whose endpoints have changed since the translation: namespace and name."""
+        """Those that have changed since, themselves or in their endpoints: namespace and name."""
+        self._only_endpoints = True
+        """Whether nothing else has changed since."""
         self._translation = Translation(Snapshot())
         self.ours: Mapping[ObjectRef, Ingress] = {}
         """The Ingresses that are ours. The same mapping as long as nothing has been translated anew."""
@@ -90,7 +90,7 @@ class Reconciler:
         changed = changes.problems != self._source_problems
         self._source_problems = changes.problems
         for resource in changes.upserts:
-            former = self._store.get(resource.ref) if isinstance(resource, _OF_A_SERVICE) else None
+            former = self._store.get(resource.ref) if isinstance(resource, EndpointSlice) else None
             if self._store.upsert(resource):
                 changed = True
                 self._note_change(former, resource)
@@ -106,17 +106,17 @@ class Reconciler:
         for one in selves:
             if isinstance(one, EndpointSlice):
                 self._services.add((one.namespace, one.service))
-            elif isinstance(one, Endpoints):
+            elif isinstance(one, Endpoints | Service):
                 self._services.add((one.namespace, one.name))
-            elif one is not None:
-                self._translator = None
+            self._only_endpoints &= one is None or isinstance(one, EndpointSlice | Endpoints)
 
     def rebuild(self) -> None:
         """Works out what the objects mean now."""
         translator, self._translator = self._translator, None  # if this fails, all is translated the next time
         services, self._services = self._services, set()
-        if translator is None:
-            translator = Translator(self._store, self._options)
+        only_endpoints, self._only_endpoints = self._only_endpoints, True
+        if translator is None or not only_endpoints:
+            translator = Translator(self._store, self._options, translator, services)
             clusters = translator.translation.snapshot.clusters
             self._dns_clusters = tuple(cluster for cluster in clusters if cluster.dns_name)
             passed_over = set(translator.translation.passed_over)

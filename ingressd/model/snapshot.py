@@ -1,6 +1,7 @@
 """The whole desired state, and the difference between two of them."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -50,23 +51,27 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V", bound=_Equatable)
 
 
-def _changes(old: dict[K, V], new: dict[K, V]) -> tuple[tuple[V, ...], tuple[K, ...]]:
-    changed = tuple(value for key, value in new.items() if old.get(key) != value)
-    return changed, tuple(key for key in old if key not in new)
+def _changes(old: tuple[V, ...], new: tuple[V, ...], key: Callable[[V], K]) -> tuple[tuple[V, ...], tuple[K, ...]]:
+    """The values that are new or other than before, and the keys of those that are gone. Mostly there are the same keys
+    in both, and mostly even the same values."""
+    if len(old) == len(new):
+        pairs = [(before, now) for before, now in zip(old, new, strict=True) if before is not now]
+        if all(key(before) == key(now) for before, now in pairs):
+            return tuple(now for before, now in pairs if before != now), ()
+    before_by_key = {key(value): value for value in old}
+    keys = set(map(key, new))
+    changed = tuple(value for value in new if before_by_key.get(key(value)) != value)
+    return changed, tuple(each for each in before_by_key if each not in keys)
 
 
-def _hosts(values: Iterable[VirtualHost]) -> dict[str, VirtualHost]:
-    return {value.host: value for value in values}
-
-
-def _clusters(values: Iterable[Cluster]) -> dict[ClusterKey, Cluster]:
-    return {value.key: value for value in values}
+_host: Callable[[VirtualHost], str] = attrgetter("host")
+_key: Callable[[Cluster], ClusterKey] = attrgetter("key")
 
 
 def diff(old: Snapshot, new: Snapshot, generation: int) -> Update | None:
     """What leads from `old` to `new`; None where they are equal."""
-    hosts, removed_hosts = _changes(_hosts(old.virtual_hosts), _hosts(new.virtual_hosts))
-    clusters, removed_clusters = _changes(_clusters(old.clusters), _clusters(new.clusters))
+    hosts, removed_hosts = _changes(old.virtual_hosts, new.virtual_hosts, _host)
+    clusters, removed_clusters = _changes(old.clusters, new.clusters, _key)
     if not (hosts or removed_hosts or clusters or removed_clusters or old.default != new.default):
         return None
     return Update(

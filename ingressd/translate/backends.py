@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ingressd.model import Cluster, ClusterKey, Endpoint, ObjectRef, Problem, Severity
@@ -46,8 +46,12 @@ class Refreshed(NamedTuple):
 class Backends:
     """Resolves the backends of one translation, each Service port once, and again when its endpoints have changed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, former: "Backends | None" = None, changed: Collection[Name] = ()) -> None:
+        """What `former` found is taken over, but for Services (namespace and name) that have changed since, themselves
+        or in their endpoints."""
         self._store = store
+        self._former = former._outcomes if former is not None else {}
+        self._changed = changed
         self._outcomes: dict[ClusterKey, Outcome] = {}
         self._ports: dict[ClusterKey, ServiceBackendPort] = {}
         self._keys: defaultdict[Name, list[ClusterKey]] = defaultdict(list)
@@ -88,6 +92,10 @@ class Backends:
         port = ServiceBackendPort(number=service.spec.ports[0].port)
         return self._use(ClusterKey(source.namespace, source.name, str(port)), port, source, "")
 
+    def forget_former(self) -> None:
+        """All backends are resolved: what was found before is of no use any more."""
+        self._former = {}
+
     def problems(self) -> Iterator[Problem]:
         """Of all backends that were resolved."""
         yield from self._unusable
@@ -112,7 +120,8 @@ class Backends:
 
     def _use(self, key: ClusterKey, port: ServiceBackendPort, source: ObjectRef, field: str) -> ClusterKey:
         if key not in self._outcomes:
-            self._outcomes[key] = self._outcome(key, port)
+            known = self._former.get(key) if (key.namespace, key.service) not in self._changed else None
+            self._outcomes[key] = known or self._outcome(key, port)
             self._ports[key] = port
             self._keys[key.namespace, key.service].append(key)
         self._users[key].setdefault(source, field)

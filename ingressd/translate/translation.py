@@ -1,6 +1,6 @@
 """resources -> model: the whole way from what a cluster says to what the proxy does."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -36,7 +36,12 @@ def translate(store: Store, options: Options) -> Translation:
 class Translator:
     """A translation of a store, and what it takes to bring it up to date when only endpoints have changed."""
 
-    def __init__(self, store: Store, options: Options) -> None:
+    def __init__(
+        self, store: Store, options: Options, former: "Translator | None" = None, changed: Collection[Name] = ()
+    ) -> None:
+        """The result is the same with and without `former`, a translation of the same store from before; but with it
+        only the Services that have `changed` since (namespace and name), themselves or in their endpoints, are looked
+        at."""
         classes = Classes(store.ingress_classes, options)
         ours: list[Ingress] = []
         passed_over: list[ObjectRef] = []
@@ -49,7 +54,7 @@ class Translator:
         self._problems: list[Problem] = []
         """All but those of backends, which endpoints may change."""
         hosts = Hosts(self._problems)
-        self._backends = Backends(store)
+        self._backends: Backends = Backends(store, former._backends if former is not None else None, changed)
         references: set[ObjectRef] = set()
         for ingress in ours:
             self._problems += _remarks(ingress)
@@ -63,6 +68,7 @@ class Translator:
             default=_default(options, self._backends, self._problems),
             clusters=self._backends.clusters,
         )
+        self._backends.forget_former()
         self._places = {cluster.key: at for at, cluster in enumerate(snapshot.clusters)}
         self.translation = Translation(
             snapshot, self._all_problems(), tuple(sorted(passed_over)), tuple(sorted(references))

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 import pytest
 
@@ -93,10 +94,10 @@ def value(made: Controller, name: str) -> float:
 
 async def test_a_defect_in_translation_leaves_in_force_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
     class Poisoned(Translator):
-        def __init__(self, store: Store, options: TranslateOptions) -> None:
+        def __init__(self, store: Store, options: TranslateOptions, *former: Any) -> None:
             if any(ingress.name == "poison" for ingress in store.ingresses):
                 raise ZeroDivisionError
-            super().__init__(store, options)
+            super().__init__(store, options, *former)
 
     monkeypatch.setattr(reconcile, "Translator", Poisoned)
     async with running(monkeypatch, changes(CLASS, FAR, ingress("web", "a.example"))) as made:
@@ -125,7 +126,7 @@ async def test_changes_that_wait_together_are_published_together(monkeypatch: py
 
 
 async def test_nothing_translated_yet_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(store: Store, options: TranslateOptions) -> Translator:
+    def broken(*_: object) -> Translator:
         raise ZeroDivisionError
 
     monkeypatch.setattr(reconcile, "Translator", broken)

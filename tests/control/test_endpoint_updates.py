@@ -1,4 +1,5 @@
-"""The short way of endpoints: only clusters are looked at again, and the result is that of translating everything."""
+"""The short ways: for endpoints only clusters are looked at again, and of a former translation what has not changed is
+taken over. Either way the result is that of translating everything."""
 
 from typing import Any
 
@@ -93,6 +94,30 @@ Edit = dict[str, Any] | ObjectRef
 edits: st.SearchStrategy[Edit] = slices() | old_endpoints | removals
 
 
+ports = st.sampled_from([{"number": 80}, {"number": 90}, {"number": 70}, {"name": "http"}])
+ingresses = st.builds(
+    lambda name, backends: ingress(name, *backends),
+    st.sampled_from(["one", "two", "four"]),
+    st.lists(st.tuples(st.sampled_from([*SERVICES, "none"]), ports), min_size=1, max_size=3),
+)
+
+
+@st.composite
+def services(draw: st.DrawFn) -> dict[str, Any]:
+    """Another port, another type, or the same again."""
+    made = service(draw(st.sampled_from([*SERVICES, "none"])))
+    made["spec"]["ports"][0]["port"] = draw(st.sampled_from([80, 70]))
+    if draw(st.booleans()):
+        made["spec"] |= {"type": "ExternalName", "externalName": "10.9.9.9"}
+    return made
+
+
+other_removals = st.builds(
+    ObjectRef, st.sampled_from(["Ingress", "Service"]), st.just("shop"), st.sampled_from(["one", "cart", "web"])
+)
+any_edits: st.SearchStrategy[Edit] = edits | ingresses | services() | other_removals
+
+
 def read(raw: dict[str, Any]) -> Resource:
     (found,) = parse(raw).resources
     return found
@@ -134,6 +159,22 @@ def test_the_result_is_that_of_translating_everything(rounds: list[list[Edit]]) 
     anew = reconciler(first, *(as_changes(edit) for edited in rounds for edit in edited))
     assert made.published.snapshot == anew.published.snapshot
     assert made.problems == anew.problems
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(any_edits, min_size=1, max_size=4), max_size=6))
+def test_what_is_taken_over_from_a_former_translation_is_what_a_new_one_would_find(rounds: list[list[Edit]]) -> None:
+    first = Changes(tuple(map(read, OBJECTS)))
+    made = reconciler(first)
+    for edited in rounds:
+        for edit in edited:
+            made.take(as_changes(edit))
+        made.rebuild()
+        made.publish(address, {})
+    anew = reconciler(first, *(as_changes(edit) for edited in rounds for edit in edited))
+    assert made.published.snapshot == anew.published.snapshot
+    assert made.problems == anew.problems
+    assert made.references == anew.references
 
 
 def test_other_objects_are_translated_anew_with_the_endpoints_that_came_with_them() -> None:

@@ -122,7 +122,7 @@ class FakeApi:
         sock = socket.create_server(("127.0.0.1", self.port))
         self.port = sock.getsockname()[1]
         app = web.Application()
-        app.router.add_get("/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
@@ -233,6 +233,8 @@ class FakeApi:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         asked = _request(request)
+        if asked is None:
+            return web.Response(status=404, text="nothing is here")
         self.requests.append(asked)
         await self._note()
         try:
@@ -312,8 +314,12 @@ def _name(value: Object) -> tuple[str, str]:
     return metadata.get("namespace", "") if KINDS[value["kind"]].namespaced else "", metadata["name"]
 
 
-def _request(request: web.Request) -> Request:
-    kind, namespace, name = next(_readings(request.path))
+def _request(request: web.Request) -> Request | None:
+    """None for all that is no reading of KINDS."""
+    readings = list(_readings(request.path))
+    if not readings or request.method != "GET":
+        return None
+    kind, namespace, name = readings[0]
     query = dict(request.query)
     selected = query.get("fieldSelector", "").removeprefix("metadata.name=")
     verb = "watch" if query.get("watch") == "true" else "get" if name else "list"
