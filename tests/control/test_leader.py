@@ -139,7 +139,7 @@ async def test_what_the_api_refuses_is_said_once_and_tried_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     fake.refuse = lambda request: status if request.method == "POST" else 0
-    leader = candidate(api)
+    leader = candidate(api, times=STEADY)
     async with running(leader):
         await fake.until_asked("POST", count=4)
         assert not leader.leads
