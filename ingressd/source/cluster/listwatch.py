@@ -39,7 +39,7 @@ Name = tuple[str, str]
 
 
 class Timing(NamedTuple):
-    """Seconds."""
+    """Seconds, but for `reads`."""
 
     shortest: float = 0.5
     longest: float = 30.0
@@ -52,6 +52,8 @@ class Timing(NamedTuple):
     """How long a watch goes on before it counts as one that works."""
     poll: float = 30.0
     """Between two looks at a named object that is not watched."""
+    reads: float = 20.0
+    """Such looks in a second, on average; where there are more objects, each is looked at more seldom."""
 
 
 class Readable(Protocol):

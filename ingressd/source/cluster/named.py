@@ -3,8 +3,9 @@
 A role may then name them (resourceNames), and no list holds anything else. What that costs is a connection for each
 watch, so it is bounded: WATCHED of them are watched, in the order in which they were first referred to, and change at
 once. The others are read every `Timing.poll` seconds; those that are missing sooner, after 0.5, 1, 2 ... seconds,
-because somebody is about to make them. CONCURRENT of them are read at a time. Where only `get` is granted, and not
-`list` and `watch`, all are read in this way.
+because somebody is about to make them. Of more than a few hundred each is read more seldom, so that all of them make
+`Timing.reads` requests a second, and CONCURRENT are made at a time. Where only `get` is granted, and not `list` and
+`watch`, all are read in this way.
 """
 
 import asyncio
@@ -202,11 +203,11 @@ class Named:
         else:
             self._saw(one, found)
             self._settle(one, ())
-        return self._timing.poll * uniform(1 - JITTER, 1 + JITTER)
+        return self._timing.poll * uniform(1 - JITTER, 1 + JITTER) * self._crowding()
 
     def _look_failed(self, one: _One, backoff: Backoff, error: ApiError) -> float:
         ref = one.ref
-        pause = max(backoff.pause(), error.retry_after)
+        pause = max(backoff.pause() * self._crowding(), error.retry_after)
         if error.status == 404:
             self._heard(one)
             self._saw(one, None)
@@ -217,6 +218,10 @@ class Named:
         else:
             self._outage.lost(one, one.heard, f"{ref}: {error.message}")
         return pause
+
+    def _crowding(self) -> float:
+        """How much longer than usual pauses are."""
+        return max(1.0, len(self._ones) / (self._timing.poll * self._timing.reads))
 
     def _heard(self, one: _One) -> None:
         one.heard = monotonic()

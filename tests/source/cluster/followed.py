@@ -16,7 +16,7 @@ from ingressd.source.cluster.source import EVERYWHERE, ClusterSource, Scope
 T = TypeVar("T")
 DEADLINE = 20.0
 """Seconds; a test that passes needs a small part of it."""
-QUICK = Timing(shortest=0.01, longest=0.05, watch=(60.0, 60.0), silence=60.0, steady=0.05, poll=0.05)
+QUICK = Timing(shortest=0.01, longest=0.05, watch=(60.0, 60.0), silence=60.0, steady=0.05, poll=0.05, reads=1000.0)
 """Pauses short, everything else long."""
 
 

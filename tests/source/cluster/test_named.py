@@ -82,6 +82,17 @@ async def test_no_more_than_a_few_are_read_at_a_time(fake: FakeApi, access: Acce
         fake.held.set()
 
 
+async def test_many_are_read_more_seldom(fake: FakeApi, access: Access) -> None:
+    """20 objects at 2 reads a second: each is read every 10 seconds, although one alone would be every 0.25."""
+    for number in range(20):
+        fake.put(secret(f"s{number}"))
+        fake.put(ingress(f"web{number}", f"h{number}.example", tls=f"s{number}"))
+    async with following(access, timing=QUICK._replace(poll=0.25, reads=2.0), watched=0) as followed:
+        await followed.ready()
+        await asyncio.sleep(0.5)
+        assert len(fake.asked("get", "Secret")) == 20
+
+
 async def test_a_role_that_grants_get_alone_is_enough(fake: FakeApi, access: Access) -> None:
     fake.refuse = no_list
     fake.put(secret("tls"))
