@@ -8,6 +8,7 @@ moment takes more than a token bucket gives. What is not true any more before it
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,7 +68,6 @@ class Due(NamedTuple):
 
 @dataclass(slots=True)
 class _Entry:
-    true: bool = True
     pending: int = 0
     """How many times it has happened that are not written."""
     only_new: bool = False
@@ -90,6 +90,10 @@ def sync(ref: ObjectRef) -> Remark:
     return Remark(ref, EventType.NORMAL, "Sync", "Scheduled for sync")
 
 
+def _any(problem: Problem) -> bool:
+    return True
+
+
 def _never(ref: ObjectRef) -> float:
     return 0.0
 
@@ -97,13 +101,17 @@ def _never(ref: ObjectRef) -> float:
 class EventLedger:
     """Everything there is to say, and what was said."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes: Callable[[Problem], bool] = _any) -> None:
+        """Problems that `takes` says no to are passed over."""
         self.dropped = 0
         """Remarks that were never written."""
         self._entries: dict[Remark, _Entry] = {}
-        self._problems: frozenset[Remark] = frozenset()
+        self._takes = takes
+        self._problems: frozenset[Problem] = frozenset()
+        self._true: Counter[Remark] = Counter()
+        """How many problems say each."""
         self._gone: dict[Remark, float] = {}
-        """Those of which `true` is False, and since when; the oldest first."""
+        """Those that are not true any more, and since when; the oldest first."""
         self._agenda: tuple[list[tuple[float, int, Remark]], ...] = ([], [])
         """When each may be written: problems, then syncs. An item counts only if its entry says the same time."""
         self._order = count()
@@ -114,16 +122,12 @@ class EventLedger:
 
     def problems(self, problems: Iterable[Problem], now: float) -> None:
         """These are all problems there are."""
-        current = frozenset(map(warning, problems))
+        former, self._problems = self._problems, frozenset(problems)
         # Sorted, so that the same problems are always told in the same order.
-        for remark in sorted(self._problems - current):
-            self._end(remark, now)
-        for remark in sorted(current - self._problems):
-            self._gone.pop(remark, None)
-            entry = self._entries.setdefault(remark, _Entry())
-            entry.true = True
-            self._happened(remark, entry, now)
-        self._problems = current
+        for problem in sorted(filter(self._takes, self._problems - former)):
+            self._begin(warning(problem), now)
+        for problem in sorted(filter(self._takes, former - self._problems)):
+            self._end(warning(problem), now)
         self._forget(now)
 
     def served(self, refs: Iterable[ObjectRef], now: float, *, first: bool) -> None:
@@ -214,14 +218,25 @@ class EventLedger:
             agenda = self._agenda[remark.type is EventType.NORMAL]
             heapq.heappush(agenda, (ready, next(self._order), remark))
 
+    def _begin(self, remark: Remark, now: float) -> None:
+        """A problem says so."""
+        self._true[remark] += 1
+        if self._true[remark] == 1:
+            self._gone.pop(remark, None)
+            entry = self._entries.setdefault(remark, _Entry())
+            self._happened(remark, entry, now)
+
     def _end(self, remark: Remark, now: float) -> None:
-        """It is not true any more."""
+        """A problem does not say so any more."""
+        self._true[remark] -= 1
+        if self._true[remark]:
+            return
+        del self._true[remark]
         entry = self._entries[remark]
         if entry.written is None:
             self.dropped += bool(entry.pending)
             del self._entries[remark]
             return
-        entry.true = False
         entry.ready = math.inf
         self._gone[remark] = now
 

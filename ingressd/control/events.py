@@ -78,7 +78,7 @@ class EventWriter:
         self._objects = objects
         self._lead = lead
         self._instance = instance[:INSTANCE_CHARACTERS]
-        self._ledger = EventLedger()
+        self._ledger = EventLedger(_has_events)
         self._refusals = Refusals("Events are not written")
         self._backoff = Backoff(SHORTEST, LONGEST)
         self._clock = monotonic
@@ -92,7 +92,7 @@ class EventWriter:
 
     def problems(self, problems: Iterable[Problem]) -> None:
         """These are all problems there are."""
-        self._ledger.problems(filter(_has_events, problems), self._clock())
+        self._ledger.problems(problems, self._clock())
         self._woken.set()
 
     def served(self, refs: Iterable[ObjectRef], *, first: bool) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from ingressd.control.event_ledger import (
     sync,
     warning,
 )
-from ingressd.model import ObjectRef, Problem
+from ingressd.model import ObjectRef, Problem, Severity
 
 
 def ref(name: str = "web") -> ObjectRef:
@@ -138,6 +139,30 @@ def test_another_message_is_another_remark() -> None:
     story.problems(problem(message="2 not ready"))
     story.go_on(1)
     assert [due.remark.note for _, due in story.told] == ["spec.rules[0]: 1 not ready", "spec.rules[0]: 2 not ready"]
+
+
+def test_what_several_problems_say_is_one_remark() -> None:
+    story = Story()
+    twice = [problem(), msgspec.structs.replace(problem(), severity=Severity.WARNING)]
+    story.problems(*twice)
+    story.go_on(1)
+    story.problems(twice[1])
+    story.problems(twice[0])
+    story.go_on(2 * REPEAT)
+    assert story.times == [(0, 1)]
+    story.problems()
+    story.problems(twice[0])
+    story.go_on(1)
+    assert [times for _, times in story.times] == [1, 2]
+
+
+def test_problems_that_have_no_events_are_passed_over() -> None:
+    story = Story(EventLedger(lambda each: each.object.name != "odd"))
+    story.problems(problem(name="odd"), problem())
+    story.problems()
+    story.problems(problem(name="odd"))
+    story.go_on(1)
+    assert not story.told
 
 
 def test_one_object_does_not_take_more_than_its_share() -> None:
