@@ -1,8 +1,8 @@
 """Ends of connections that must not be taken for orderly ones.
 
-An HTTP/1.0 client, and whoever is at the end of a tunnel, knows the end of the data only by the end of the connection;
-and not every client minds a missing last chunk. Where something is missing the connection is therefore reset, which
-nobody mistakes for an orderly end (RFC 9112 section 8).
+An HTTP/1.0 client may know the end of a body only by the end of the connection, and so does whoever is at the end of a
+tunnel. Where something is missing the connection is reset, which nobody mistakes for an orderly end (RFC 9112 section
+8). A reset destroys what is on its way, too: where framing tells that something is missing, it is left to that.
 """
 
 import asyncio

@@ -426,7 +426,7 @@ class Downstream:
             self._exchange.client_gone(CLIENT_TIMEOUT)
         else:
             self._context.count_error(CLIENT_TIMEOUT)
-            self.cut()
+        self.cut()
 
     def _close(self, linger: bool = False) -> None:
         """Closes once everything is sent. With `linger` only after the client has closed, or some seconds: closing with

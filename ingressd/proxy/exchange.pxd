@@ -33,6 +33,7 @@ cdef class Exchange:
     cdef RequestBody _body
     cdef int _interim
     cdef bint _chunked_response
+    cdef bint _until_close
     cdef bint _persist
     cdef bint _over
     cdef readonly bint request_done

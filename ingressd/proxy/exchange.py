@@ -84,6 +84,7 @@ class Exchange:
         "_request",
         "_response",
         "_unreachable",
+        "_until_close",
         "_upstream",
         "head_only",
         "request_done",
@@ -114,6 +115,8 @@ class Exchange:
         self._interim = 0
         """How many 1xx responses there were."""
         self._chunked_response = False
+        self._until_close = False
+        """For the client the response goes on to the end of the connection."""
         self._persist = False
         self._over = False
         self.head_only = head.method == b"HEAD"
@@ -295,6 +298,7 @@ class Exchange:
             self._chunked_response = True
             added = b"Transfer-Encoding: chunked\r\n"
         else:
+            self._until_close = True
             added = b""
             persist = False
         if not persist:
@@ -535,9 +539,11 @@ class Exchange:
             self._attempt.status = STATUS[reason]
 
     def _cut(self) -> None:
-        """Ends without a complete response: the client is told by the connection's abrupt end."""
+        """Ends without a complete response, so that the client sees that it is not: by its framing, or by a reset where
+        that says nothing. A reset also destroys what is on its way of responses before, so it is the exception."""
         self._persist = False
-        self._downstream.cut()
+        if self._until_close or self.tunnel is not None:
+            self._downstream.cut()
         self._finish()
 
     def _finish(self) -> None:

@@ -156,14 +156,6 @@ async def test_client_takes_no_response_to_requests_without_end(stage: Stage) ->
     await stage.clear()
 
 
-async def test_client_takes_no_interim_response(stage: Stage) -> None:
-    async with stage.client(narrow=True) as client:
-        await client.send(get())
-        upstream = await head_of(stage)
-        await stalls(stage, upstream, client, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 16)
-    await stage.logged()
-
-
 @pytest.mark.parametrize("both", [False, True], ids=["one stops", "both stop"])
 async def test_tunnel_stops_both_ways(stage: Stage, both: bool) -> None:
     """Neither direction waits for the other."""
