@@ -25,6 +25,11 @@ class Program:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def code(self) -> int | None:
+        """With which it has ended, as subprocess has it; None while it runs or if it never has."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Starts it in the folder of its log. Must not run yet. It ends with the thread that starts it, as setpriv has
         it: call this in the main thread, or in that of an event loop."""
