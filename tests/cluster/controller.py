@@ -119,7 +119,10 @@ class Ingressd:
             met.add(body if status == 200 else status)
             return wanted <= met
 
-        await until(all_met, f"{host}{path} is answered by {expected}; so far by {met}", within)
+        try:
+            await until(all_met, f"{host}{path} is answered by {expected}", within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; so far by {met}") from None
 
     # --- what it says of itself
 

@@ -49,7 +49,7 @@ class Timing(NamedTuple):
     silence: float = 150.0
     """After which a watch is opened again: the API server sends a bookmark about once a minute."""
     steady: float = 1.0
-    """How long a watch goes on before it counts as one that works."""
+    """How long a watch without news goes on before it counts as one that works."""
     poll: float = 30.0
     """Between two looks at a named object that is not watched."""
     reads: float = 20.0
@@ -271,7 +271,9 @@ class ListWatch(Generic[T]):
             else:
                 self._put(name, value)
                 self._note_problems(name, ())
-        self._version = metadata.resource_version
+        if self._version != metadata.resource_version:
+            self._version = metadata.resource_version
+            self._backoff.reset()  # it got on, however soon it breaks off
 
     def _unreadable(self, item: msgspec.Raw, findings: tuple[Finding, ...]) -> tuple[Name, tuple[Problem, ...]]:
         metadata = decode_object(item).metadata
