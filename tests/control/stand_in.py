@@ -51,7 +51,7 @@ class StandIn:
 
     async def listen(self, reader: asyncio.StreamReader) -> None:
         frames = frames_to_worker()
-        while data := await reader.read(1 << 16):
+        while data := await self.more(reader):
             for message in frames.feed(data):
                 if isinstance(message, Update):
                     self.apply(message)
@@ -61,6 +61,13 @@ class StandIn:
             await self.hearing.wait()
         if not self.stubborn:
             self.stopped.set()
+
+    async def more(self, reader: asyncio.StreamReader) -> bytes:
+        """Empty at the end of the link, also if its other end had not read all that was said."""
+        try:
+            return await reader.read(1 << 16)
+        except ConnectionError:
+            return b""
 
     def apply(self, update: Update) -> None:
         if update.full:
