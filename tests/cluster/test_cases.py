@@ -242,8 +242,8 @@ async def test_a_class_is_taken_and_dropped(
     await ingressd.answers("marker.example", pod.name)
 
 
-async def test_a_secret_may_appear_late_and_go_again(admin: Api, installation: Installation, lab: Lab) -> None:
-    """Ready means that it was looked for, not that it is there."""
+async def test_a_secret_may_appear_late(admin: Api, installation: Installation, lab: Lab) -> None:
+    """To be ready it must have been looked for, not found."""
     pod = await lab.pod()
     tls = [{"hosts": [HOST], "secretName": "late"}]
     await put(admin, service(), endpoint_slice(pod), ingress(installation.ingress_class, tls=tls))
