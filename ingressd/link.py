@@ -1,7 +1,8 @@
 """What controller and worker say to each other over their socketpair, and how it is framed.
 
-Controller -> worker: WorkerSettings once, then Updates. Worker -> controller: Serving after each Update, a Report each
-second. A frame is a length (4 bytes, big endian) and a msgpack message. No IO here: bytes in, messages out.
+Controller -> worker: WorkerSettings once, TicketKeys (first before the first Update, and whenever they are renewed),
+Updates. Worker -> controller: Serving after each Update, a Report each second. A frame is a length (4 bytes, big
+endian) and a msgpack message. No IO here: bytes in, messages out.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ingressd.model import Update, WorkerSettings
+from ingressd.model.tls import Hidden, hide, reveal
 
 T = TypeVar("T")
 
@@ -73,11 +75,22 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     """Values as they are now."""
 
 
-ToWorker = WorkerSettings | Update
+TICKET_KEY_BYTES = 80
+"""A name (16), an HMAC key (32) and an AES key (32), as OpenSSL takes them."""
+
+
+class TicketKeys(msgspec.Struct, frozen=True, tag=True):
+    """What TLS session tickets are encrypted with (RFC 5077 section 4, RFC 8446 section 4.6.1), the same in all
+    workers. Each has TICKET_KEY_BYTES. New tickets get the first; those made with the others are still taken."""
+
+    keys: tuple[Hidden, ...]
+
+
+ToWorker = WorkerSettings | TicketKeys | Update
 FromWorker = Serving | Report
 
 _LENGTH = 4
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=reveal)
 
 
 def frame(message: ToWorker | FromWorker) -> bytes:
@@ -107,7 +120,7 @@ class Frames(Generic[T]):
 
 def frames_to_worker() -> Frames[ToWorker]:
     """What a worker reads with."""
-    return Frames(msgspec.msgpack.Decoder(ToWorker))
+    return Frames(msgspec.msgpack.Decoder(ToWorker, dec_hook=hide))
 
 
 def frames_from_worker() -> Frames[FromWorker]:

@@ -6,6 +6,7 @@ import msgspec
 
 from ingressd.model.cluster import ClusterKey
 from ingressd.model.problem import ObjectRef
+from ingressd.model.tls import HttpsRedirect, UpstreamTls
 
 
 class PathKind(IntEnum):
@@ -34,12 +35,16 @@ class Policy(msgspec.Struct, frozen=True):
 
     connect: until the upstream connection stands; send: between two writes to the upstream that it accepts;
     read: between two reads from it. tries: upstream connections one request may use up in all.
+    https_redirect: where requests that did not come by https are sent instead; None: nowhere.
+    upstream_tls: how connections to endpoints are encrypted; None: not at all.
     """
 
     connect_timeout: float = 5.0
     send_timeout: float = 60.0
     read_timeout: float = 60.0
     tries: int = 3
+    https_redirect: HttpsRedirect | None = None
+    upstream_tls: UpstreamTls | None = None
 
 
 class Route(msgspec.Struct, frozen=True):

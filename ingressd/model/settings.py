@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ingressd.model.tls import TlsSettings
+
 
 class AccessLogFormat(StrEnum):
     """TEXT is the default log line of ingress-nginx, JSON has the same fields and a few more."""
@@ -29,6 +31,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     """How old an upstream connection may get; it is not reused after that."""
     tunnel_idle: float = 60.0
     """How long an upgraded connection (WebSocket) may be silent in both directions."""
+    handshake: float = 10.0
+    """From the start of a connection, a PROXY protocol header included, to the end of its TLS handshake."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -40,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Idle upstream connections kept by a worker, over all endpoints; ingress-nginx: upstream-keepalive-connections."""
     upstream_requests: int = 10_000
     """Requests on one upstream connection; ingress-nginx: upstream-keepalive-requests."""
+    handshakes: int = 1024
+    """TLS handshakes under way at a time."""
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
@@ -54,3 +60,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     """Networks (CIDR) whose forwarded headers are believed; nobody's by default."""
     access_log: AccessLogFormat = AccessLogFormat.TEXT
     log_level: str = "info"
+    proxy_protocol: bool = False
+    """Whether connections from trusted proxies begin with a PROXY protocol header, on all listeners."""
+    tls: TlsSettings = TlsSettings()

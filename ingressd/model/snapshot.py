@@ -8,20 +8,29 @@ import msgspec
 
 from ingressd.model.cluster import Cluster, ClusterKey
 from ingressd.model.route import Route, VirtualHost
+from ingressd.model.tls import Certificate, SecretName, TlsHost, TrustBundle
 
 
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a worker needs in order to serve. The same objects always give an equal Snapshot: virtual hosts are
-    sorted by host, clusters by key. `default` is the controller's default backend, None for the built-in 404."""
+    sorted by host, clusters by key, certificates and trust bundles by name, TLS hosts by host. `default` is the
+    controller's default backend, None for the built-in 404. Whatever names a certificate or a trust bundle names one
+    that is here; `default_certificate` is for connections whose server name has none, and None only where there are no
+    TLS listeners."""
 
     virtual_hosts: tuple[VirtualHost, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     default: Route | None = None
+    certificates: tuple[Certificate, ...] = ()
+    trust_bundles: tuple[TrustBundle, ...] = ()
+    tls_hosts: tuple[TlsHost, ...] = ()
+    default_certificate: SecretName | None = None
 
 
 class Update(msgspec.Struct, frozen=True, tag=True):
     """What to change in a worker's state to reach `generation`. A `full` update replaces the state, any other is
-    applied to the state of the generation before."""
+    applied to the state of the generation before. `default` and `default_certificate` always say what holds from now
+    on."""
 
     generation: int
     full: bool = False
@@ -30,6 +39,13 @@ class Update(msgspec.Struct, frozen=True, tag=True):
     clusters: tuple[Cluster, ...] = ()
     removed_clusters: tuple[ClusterKey, ...] = ()
     default: Route | None = None
+    certificates: tuple[Certificate, ...] = ()
+    removed_certificates: tuple[SecretName, ...] = ()
+    trust_bundles: tuple[TrustBundle, ...] = ()
+    removed_trust_bundles: tuple[SecretName, ...] = ()
+    tls_hosts: tuple[TlsHost, ...] = ()
+    removed_tls_hosts: tuple[str, ...] = ()
+    default_certificate: SecretName | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, generation: int) -> "Update":
@@ -40,6 +56,10 @@ class Update(msgspec.Struct, frozen=True, tag=True):
             virtual_hosts=snapshot.virtual_hosts,
             clusters=snapshot.clusters,
             default=snapshot.default,
+            certificates=snapshot.certificates,
+            trust_bundles=snapshot.trust_bundles,
+            tls_hosts=snapshot.tls_hosts,
+            default_certificate=snapshot.default_certificate,
         )
 
 
@@ -64,21 +84,32 @@ def _changes(old: tuple[V, ...], new: tuple[V, ...], key: Callable[[V], K]) -> t
     return changed, tuple(each for each in before_by_key if each not in keys)
 
 
-_host: Callable[[VirtualHost], str] = attrgetter("host")
+_host: Callable[[VirtualHost | TlsHost], str] = attrgetter("host")
 _key: Callable[[Cluster], ClusterKey] = attrgetter("key")
+_name: Callable[[Certificate | TrustBundle], SecretName] = attrgetter("name")
 
 
 def diff(old: Snapshot, new: Snapshot, generation: int) -> Update | None:
     """What leads from `old` to `new`; None where they are equal."""
     hosts, removed_hosts = _changes(old.virtual_hosts, new.virtual_hosts, _host)
     clusters, removed_clusters = _changes(old.clusters, new.clusters, _key)
-    if not (hosts or removed_hosts or clusters or removed_clusters or old.default != new.default):
-        return None
-    return Update(
+    certificates, removed_certificates = _changes(old.certificates, new.certificates, _name)
+    trust_bundles, removed_trust_bundles = _changes(old.trust_bundles, new.trust_bundles, _name)
+    tls_hosts, removed_tls_hosts = _changes(old.tls_hosts, new.tls_hosts, _host)
+    update = Update(
         generation=generation,
         virtual_hosts=hosts,
         removed_hosts=removed_hosts,
         clusters=clusters,
         removed_clusters=removed_clusters,
         default=new.default,
+        certificates=certificates,
+        removed_certificates=removed_certificates,
+        trust_bundles=trust_bundles,
+        removed_trust_bundles=removed_trust_bundles,
+        tls_hosts=tls_hosts,
+        removed_tls_hosts=removed_tls_hosts,
+        default_certificate=new.default_certificate,
     )
+    nothing = Update(generation, default=old.default, default_certificate=old.default_certificate)
+    return None if update == nothing else update

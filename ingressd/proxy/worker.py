@@ -150,7 +150,9 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def serve(link: socket.socket, sockets: Sequence[socket.socket]) -> int:
+async def serve(
+    link: socket.socket, sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket] = ()
+) -> int:
     """Runs a worker until the link ends or SIGTERM comes. Gives the process's exit code: 1 for a worker that could not
     follow what it was told, and is better replaced than left to serve what no longer holds."""
     loop = asyncio.get_running_loop()
@@ -207,7 +209,8 @@ def _configure_log(settings: WorkerSettings) -> None:
     )
 
 
-def main(link: int, listening: Sequence[int]) -> None:
-    """Runs a worker on inherited file descriptors: the link, and listening sockets."""
+def main(link: int, listening: Sequence[int], tls_listening: Sequence[int] = ()) -> None:
+    """Runs a worker on inherited file descriptors: the link, and listening sockets for HTTP and for HTTPS."""
     sockets = [socket.socket(fileno=descriptor) for descriptor in listening]
-    sys.exit(uvloop.run(serve(socket.socket(fileno=link), sockets)))
+    tls_sockets = [socket.socket(fileno=descriptor) for descriptor in tls_listening]
+    sys.exit(uvloop.run(serve(socket.socket(fileno=link), sockets, tls_sockets)))

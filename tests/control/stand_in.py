@@ -56,7 +56,7 @@ class StandIn:
                 if isinstance(message, Update):
                     self.apply(message)
                     self.writer.write(frame(Serving(message.generation)))
-                else:
+                elif isinstance(message, WorkerSettings):
                     self.settings = message
             await self.hearing.wait()
         if not self.stubborn:
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--link-fd", type=int, required=True)
     parser.add_argument("--listen-fd", type=int, action="append", default=[])
+    parser.add_argument("--tls-listen-fd", type=int, action="append", default=[])
     given = parser.parse_args()
     if (broken := os.environ.get("STAND_IN_BROKEN")) and os.path.exists(broken):
         sys.exit(3)
