@@ -5,6 +5,7 @@ cross the process boundary between controller and worker as msgpack.
 """
 
 from ingressd.model.cluster import Cluster, ClusterKey, Endpoint
+from ingressd.model.health import CheckType, Ejection, HealthCheck
 from ingressd.model.problem import ObjectRef, Problem, Severity
 from ingressd.model.route import PathKind, PathMatch, Policy, Route, VirtualHost
 from ingressd.model.settings import AccessLogFormat, Limits, Timeouts, WorkerSettings
@@ -29,9 +30,12 @@ __all__ = [
     "Certificate",
     "ClientAuth",
     "ClientAuthMode",
+    "CheckType",
     "Cluster",
     "ClusterKey",
+    "Ejection",
     "Endpoint",
+    "HealthCheck",
     "Hidden",
     "HttpsRedirect",
     "Limits",

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ingressd.model.health import Ejection
+
 from ingressd.model.tls import TlsSettings
 
 
@@ -60,6 +62,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     """Networks (CIDR) whose forwarded headers are believed; nobody's by default."""
     access_log: AccessLogFormat = AccessLogFormat.TEXT
     log_level: str = "info"
+    ejection: Ejection = Ejection()
     proxy_protocol: bool = False
     """Whether connections from trusted proxies begin with a PROXY protocol header, on all listeners."""
     tls: TlsSettings = TlsSettings()
