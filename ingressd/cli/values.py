@@ -152,7 +152,7 @@ def status_addresses(value: str) -> tuple[str, ...]:
 
 def _status_address(value: str) -> str:
     try:
-        return _address(value)
+        address = ipaddress.ip_address(_address(value))
     except ValueError:
         # The API server takes dotted numbers for a name, but nobody who writes them means one.
         if subdomain_fault(value) or host_fault(value):
@@ -160,7 +160,13 @@ def _status_address(value: str) -> str:
                 f"{value!r} is neither an IP address nor a host name in lower case: write for instance 203.0.113.9 or "
                 "lb.example.com"
             ) from None
-    return value
+        return value
+    # The API server refuses both.
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        raise ValueError(f"{value!r} is an IPv4 address within an IPv6 one: write {address.ipv4_mapped}")
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id:
+        raise ValueError(f"{value!r} holds on one machine only: write an address without %")
+    return str(address)
 
 
 def namespace(value: str) -> str:

@@ -20,7 +20,8 @@ class PortStatus(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 
 
 class Address(msgspec.Struct, frozen=True, omit_defaults=True):
-    """IngressLoadBalancerIngress, and LoadBalancerIngress of a Service. One of `ip` and `hostname` is empty."""
+    """IngressLoadBalancerIngress, and LoadBalancerIngress of a Service. It has an `ip` or a `hostname`; some load
+    balancers give both."""
 
     ip: str = ""
     hostname: str = ""
@@ -69,8 +70,9 @@ class PublishedService(msgspec.Struct, frozen=True):
             case ServiceType.EXTERNAL_NAME:
                 return given([spec.external_name.removesuffix(".").lower()])
             case ServiceType.LOAD_BALANCER:
-                # First come those that may have ports.
-                return in_order([*(self.status.load_balancer.ingress or ()), *external])
+                told = self.status.load_balancer.ingress or ()
+                known = {each.ip for each in told}
+                return in_order([*told, *(each for each in external if each.ip not in known)])
             case ServiceType.NODE_PORT if external:
                 return in_order(external)
         return given([spec.cluster_ip] if spec.cluster_ip != "None" else [])  # that is how a headless one is written

@@ -51,8 +51,8 @@ class Timing(NamedTuple):
     """Between two looks at the Service, and at most before what failed is tried again."""
     compare: float = 300.0
     """Between two comparisons of all Ingresses."""
-    clear: float = 10.0
-    """For taking all addresses away in the end."""
+    clear: float = 20.0
+    """For taking all addresses away in the end; enough for some thousand Ingresses."""
 
 
 TIMING = Timing()
@@ -253,8 +253,8 @@ class StatusWriter:
         self._refusals.granted(name[0])
 
     async def _clear(self, seen: SeenIngress) -> None:
+        # As fast as the API server takes it: the pod has not long to live.
         try:
-            await self._pace()
             await self._patch(seen.name, self._plan.clearing(seen) or {})
         except NotAllowedNow:
             _log.warning("the status of Ingress %s/%s is not cleared: another controller leads", *seen.name)

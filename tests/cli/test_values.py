@@ -97,6 +97,8 @@ def test_accepted(parse: Callable[[str], object], given: str, expected: object) 
         (status_addresses, "LB.example.com", "in lower case"),
         (status_addresses, "*.example.com", "203.0.113.9 or lb.example.com"),
         (status_addresses, "lb.example.com:80", "203.0.113.9 or lb.example.com"),
+        (status_addresses, "::ffff:203.0.113.9", "write 203.0.113.9"),
+        (status_addresses, "fe80::1%eth0", "without %"),
         (whole_seconds(3), "2s", "from 3s to 1h"),
         (whole_seconds(3), "2h", "from 3s to 1h"),
         (whole_seconds(3), "3500ms", "whole seconds"),

@@ -40,6 +40,11 @@ def addresses(spec: dict[str, Any], *ingress: dict[str, Any]) -> list[dict[str, 
             [{"ip": "203.0.113.9", "ports": [{"port": 80, "protocol": "TCP", "error": "example.dev/Taken"}]}],
             [{"ip": "203.0.113.9", "ports": [{"port": 80, "protocol": "TCP", "error": "example.dev/Taken"}]}],
         ),
+        (
+            {"type": "LoadBalancer", "externalIPs": ["203.0.113.9", "198.51.100.2"]},
+            [{"ip": "203.0.113.9", "hostname": "lb.example"}],
+            [{"ip": "198.51.100.2"}, {"ip": "203.0.113.9", "hostname": "lb.example"}],
+        ),
         # ClusterIP: its clusterIP, unless it is headless.
         ({"type": "ClusterIP", "clusterIP": "10.0.0.1"}, [], [{"ip": "10.0.0.1"}]),
         ({"clusterIP": "10.0.0.1"}, [], [{"ip": "10.0.0.1"}]),

@@ -2,8 +2,10 @@
 
 import pytest
 
+from ingressd.control import status as module
 from ingressd.control.api import Objects
 from ingressd.control.replicas import read_is_last
+from ingressd.control.status import Published
 from tests.control.fake_api import Json
 from tests.control.status_desk import ADDRESS, Desk, running, take
 from tests.control.status_desk import desk as desk
@@ -22,6 +24,17 @@ async def test_the_end_takes_only_our_own_addresses_away(desk: Desk) -> None:
     assert desk.status("web") is None
     assert desk.status("changed") == [{"ip": "192.0.2.66"}]
     assert desk.status(foreign[1]) == [ADDRESS]
+
+
+async def test_the_end_is_not_slowed_down(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that ends has no time for the pace of one that runs."""
+    monkeypatch.setattr(module, "RATE", 0.01)
+    monkeypatch.setattr(module, "BURST", 1)
+    ours = [desk.ingress(f"web{number}", ADDRESS) for number in range(20)]
+    writer = desk.writer(Published(addresses=(ADDRESS["ip"],)))
+    take(writer, *ours)
+    await writer.clear()
+    assert not any(desk.status(name) for _, name in ours)
 
 
 async def test_the_end_alone_takes_nothing_away(desk: Desk) -> None:
