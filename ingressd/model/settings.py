@@ -5,7 +5,6 @@ from enum import StrEnum
 import msgspec
 
 from ingressd.model.health import Ejection
-
 from ingressd.model.tls import TlsSettings
 
 
