@@ -14,9 +14,9 @@ from ingressd.model.tls import Certificate, SecretName, TlsHost, TrustBundle
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a worker needs in order to serve. The same objects always give an equal Snapshot: virtual hosts are
     sorted by host, clusters by key, certificates and trust bundles by name, TLS hosts by host. `default` is the
-    controller's default backend, None for the built-in 404. Whatever names a certificate or a trust bundle names one
-    that is here; `default_certificate` is for connections whose server name has none, and None only where there are no
-    TLS listeners."""
+    controller's default backend, None for the built-in 404. `default_certificate` is for connections whose server name
+    has none, and None only where there are no TLS listeners; it and those of TLS hosts are always among
+    `certificates`."""
 
     virtual_hosts: tuple[VirtualHost, ...] = ()
     clusters: tuple[Cluster, ...] = ()

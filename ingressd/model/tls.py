@@ -100,10 +100,11 @@ class ClientAuthMode(StrEnum):
 class ClientAuth(msgspec.Struct, frozen=True):
     """What clients of a host have to show (annotations auth-tls-*).
 
-    Without `trust`, nobody can be verified: the Secret is not there or cannot be used. Then, and where `broken`, every
-    request to the host over TLS is answered 403. `common_names`, if there are any, have to contain the subject's common
-    name; a `.` in them stands for any one character. `error_page` is a URL or a path to redirect (302) to in place of a
-    400 or 403; empty for none.
+    Without `trust`, or if the snapshot has no bundle of that name (the Secret is missing or cannot be used), nobody can
+    be verified: then, and where it is `broken`, every request to the host over TLS is answered 403, but in mode
+    OPTIONAL_NO_CA, which needs no bundle. `common_names`, if there are any, have to contain the subject's common name as
+    a whole; a `.` in them stands for any one character. `error_page` is a URL or a path to redirect (302) to in place of
+    a 400 or 403; empty for none.
 
     A host with this is served only on connections that were made for this host or for one with an equal ClientAuth:
     others are answered 421, whatever the settings say.
@@ -136,9 +137,10 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     """How a connection to an endpoint is encrypted (annotations proxy-ssl-*). Only routes with an equal one share
     connections.
 
-    `verify`: the endpoint's certificate must come from `trust` and be for `name`; without `trust` it cannot be, and
-    every request is answered 502. `certificate` is ours to show. `name` is never empty; it is sent (SNI) if
-    `send_name`. `ciphers` is an OpenSSL list, for TLS 1.2 and before; empty for OpenSSL's default.
+    `verify`: the endpoint's certificate must come from `trust` and be for `name`. `certificate` is ours to show. If the
+    snapshot has no bundle or certificate that is named (the Secret is missing or cannot be used), or there is `verify`
+    without `trust`, every request is answered 502. `name` is never empty; it is sent (SNI) if `send_name`. `ciphers` is
+    an OpenSSL list, for TLS 1.2 and before; empty for OpenSSL's default.
     """
 
     name: str
