@@ -28,7 +28,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class NotAllowedNow(Exception):
-    """The write was not started, because `may_write` said no."""
+    """The write was not started, because `may_write` said no, or it was abandoned."""
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -78,6 +78,8 @@ class Objects:
         self._api = api
         self._timeout = timeout
         self._may_write = may_write
+        self._writes: set[asyncio.Timeout] = set()
+        """The limits of the writes that are under way."""
 
     async def get(self, path: str, type_: type[T]) -> T:
         """Reads an object."""
@@ -101,10 +103,27 @@ class Objects:
         """A JSON merge patch (RFC 7396). With metadata.resourceVersion in it CONFLICT if that is old."""
         return await self._write("PATCH", path, type_, body, MERGE_PATCH)
 
+    def abandon(self) -> None:
+        """Gives up on the writes under way, which raise NotAllowedNow. They may have been done all the same."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._writes:
+            if not limit.expired():
+                limit.reschedule(now)
+        self._writes.clear()
+
     async def _write(self, method: str, path: str, type_: type[T], body: Mapping[str, Any], content: str) -> T:
         if not self._may_write():
             raise NotAllowedNow
-        return await self._ask(method, path, {"fieldManager": FIELD_MANAGER}, type_, body, content)
+        limit = asyncio.timeout(self._timeout)
+        self._writes.add(limit)
+        try:
+            return await self._ask(method, path, {"fieldManager": FIELD_MANAGER}, type_, body, content, limit)
+        except ApiError as error:
+            if limit.expired() and limit not in self._writes:
+                raise NotAllowedNow from error
+            raise
+        finally:
+            self._writes.discard(limit)
 
     async def _ask(
         self,
@@ -114,9 +133,10 @@ class Objects:
         type_: type[T],
         body: object = None,
         content: str = JSON,
+        limit: asyncio.Timeout | None = None,
     ) -> T:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with limit or asyncio.timeout(self._timeout):
                 data = await self._api.request(method, path, query, body, content)
         except TimeoutError as error:
             raise ApiError(NO_ANSWER, "", f"no answer to {method} {path} within {self._timeout:g} s") from error

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -25,12 +26,26 @@ def identity_of(pod: str) -> str:
     return f"{pod}_{uuid4()}"
 
 
+def nothing() -> None:
+    """For a candidate on whose lead nothing depends."""
+
+
 class Leader:
     """A candidate, and perhaps the leader. Leads only while `run` runs. Needs the rights to get, create and patch the
     Lease."""
 
-    def __init__(self, objects: Objects, namespace: str, name: str, identity: str, times: Times) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        namespace: str,
+        name: str,
+        identity: str,
+        times: Times,
+        on_loss: Callable[[], None] = nothing,
+    ) -> None:
+        """`on_loss` is called when it leads no more, as soon as that is noticed: what was begun before is to end."""
         self.name = name
+        self._on_loss = on_loss
         self._objects = objects
         self._namespace = namespace
         self._leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
@@ -61,6 +76,8 @@ class Leader:
                 self._led.set()
             if leads != was_leader:
                 was_leader = leads
+                if not leads:
+                    self._on_loss()
                 self._note_change(leads)
             elif not leads:
                 self._note_holder()

@@ -44,11 +44,13 @@ class ClusterWriters:
     def __init__(self, api: Api, options: WritingOptions) -> None:
         self._options = options
         times = options.election
-        self._leader = Leader(
-            Objects(api, times.ask), options.namespace, options.election_id, identity_of(options.pod), times
-        )
-        # No write may be under way any more when another leads.
+        # No write may be under way any more when another leads: none takes longer than until then, and all are given up
+        # when the lead is lost.
         self._objects = Objects(api, times.write, lambda: self._leader.leads)
+        leases, identity = Objects(api, times.ask), identity_of(options.pod)
+        self._leader = Leader(
+            leases, options.namespace, options.election_id, identity, times, on_loss=self._objects.abandon
+        )
         self._status = (
             StatusWriter(self._objects, self._leader, options.published, options.namespaces)
             if options.published is not None

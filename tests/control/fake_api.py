@@ -48,6 +48,8 @@ class FakeApi:
         """The status to refuse a request with; 0 does what was asked."""
         self.slow: Callable[[Request], asyncio.Event | None] = lambda request: None
         """What a request waits for before it is answered; it is done before that."""
+        self.hung_up: list[Request] = []
+        """Those whose client went away before the answer."""
         self.url = ""
         self._version = 0
         self._seen = asyncio.Condition()
@@ -87,7 +89,11 @@ class FakeApi:
         except Refused as refused:
             answer, status = self._status(refused), refused.status
         if event := self.slow(asked):
-            await event.wait()
+            try:
+                await event.wait()
+            except asyncio.CancelledError:
+                self.hung_up.append(asked)
+                raise
         return web.json_response(answer, status=status)
 
     def _answer(self, request: web.Request, asked: Request) -> Json:
@@ -168,7 +174,7 @@ async def fake_api() -> AsyncIterator[FakeApi]:
     fake = FakeApi()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", fake.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

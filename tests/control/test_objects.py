@@ -11,6 +11,7 @@ from ingressd.control import api as module
 from ingressd.control.api import CONFLICT, FORBIDDEN, NotAllowedNow, Object, Objects, Page, is_passing
 from ingressd.source.cluster.api import NO_ANSWER, ApiError
 from tests.control.fake_api import FakeApi, api_at, fake_api
+from tests.kit.stream import DEADLINE
 
 THINGS = "/apis/example.dev/v1/namespaces/default/ingresses"
 THING = f"{THINGS}/web"
@@ -125,3 +126,24 @@ async def test_no_write_starts_without_leave(fake: FakeApi) -> None:
             await objects.create(THINGS, {"metadata": {"name": "other"}}, Object)
         assert await objects.get(THING, Thing) == Thing("red"), "reading needs none"
     assert [request.method for request in fake.requests] == ["GET"]
+
+
+async def test_writes_under_way_can_be_abandoned_and_others_go_on(fake: FakeApi) -> None:
+    fake.put(THING, colour="red")
+    held = asyncio.Event()
+    fake.slow = lambda request: held
+    async with api_at(fake.url) as api:
+        objects = Objects(api, timeout=DEADLINE)
+        writes = asyncio.gather(
+            *(objects.patch(THING, {"colour": "blue"}, Thing) for _ in range(2)), return_exceptions=True
+        )
+        reading = asyncio.gather(objects.get(THING, Thing))
+        await fake.until_asked("PATCH", count=2)
+        await fake.until_asked("GET")
+        objects.abandon()
+        found = await asyncio.wait_for(writes, DEADLINE / 2)
+        assert [type(each) for each in found] == [NotAllowedNow, NotAllowedNow]
+        held.set()
+        assert len(await reading) == 1, "reading goes on"
+        assert fake.objects[THING]["colour"] == "blue", "what was abandoned may have been done"
+        assert await objects.patch(THING, {"colour": "green"}, Thing) == Thing("green")

@@ -113,6 +113,24 @@ async def test_who_does_not_lead_writes_nothing(desk: Desk) -> None:
     assert not writers.figures().leads
 
 
+async def test_a_lead_that_is_taken_away_ends_the_writes_under_way(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By who writes another holder into the Lease. The API server sits on a write that could take 10 seconds."""
+    desk.put(WEB)
+    writers, forever = desk.writers(election=Times(30)), asyncio.Event()
+    desk.fake.slow = lambda request: forever if request.path.endswith("/status") else None
+    async with writers.running():
+        writers.take(by_ref(WEB), ())
+        await desk.fake.until_asked("PATCH", "/status")
+        desk.fake.put(LEASE, spec={**desk.fake.objects[LEASE]["spec"], "holderIdentity": "other"})
+        await eventually(lambda: [request.path[-7:] for request in desk.fake.hung_up] == ["/status"])
+        assert not writers.figures().leads
+    assert "not leading any more" in caplog.text
+    assert "no answer" not in caplog.text
+    assert len(desk.fake.asked("PATCH", "/status")) == 1
+
+
 async def test_changes_are_told_and_what_is_gone_is_not(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
