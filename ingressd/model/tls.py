@@ -102,9 +102,9 @@ class ClientAuth(msgspec.Struct, frozen=True):
 
     Without `trust`, or if the snapshot has no bundle of that name (the Secret is missing or cannot be used), nobody can
     be verified: then, and where it is `broken`, every request to the host over TLS is answered 403, but in mode
-    OPTIONAL_NO_CA, which needs no bundle. `common_names`, if there are any, have to contain the subject's common name as
-    a whole; a `.` in them stands for any one character. `error_page` is a URL or a path to redirect (302) to in place of
-    a 400 or 403; empty for none.
+    OPTIONAL_NO_CA, which needs no bundle. `common_names`, if there are any, have to contain the whole common name of
+    the subject; a `.` in them stands for any one character. `error_page` is a URL or a path to redirect (302) to in
+    place of a 400 or 403; empty for none.
 
     A host with this is served only on connections that were made for this host or for one with an equal ClientAuth:
     others are answered 421, whatever the settings say.
