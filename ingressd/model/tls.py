@@ -137,10 +137,10 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     """How a connection to an endpoint is encrypted (annotations proxy-ssl-*). Only routes with an equal one share
     connections.
 
-    `verify`: the endpoint's certificate must come from `trust` and be for `name`. `certificate` is ours to show. If the
-    snapshot has no bundle or certificate that is named (the Secret is missing or cannot be used), or there is `verify`
-    without `trust`, every request is answered 502. `name` is never empty; it is sent (SNI) if `send_name`. `ciphers` is
-    an OpenSSL list, for TLS 1.2 and before; empty for OpenSSL's default.
+    `verify`: the endpoint's certificate must come from `trust` and be for `name`; if there is no such bundle in the
+    snapshot (the Secret is missing or cannot be used), or no `trust`, every request is answered 502. `certificate` is
+    ours to show, if the snapshot has it: a Secret may hold authorities only. `name` is never empty; it is sent (SNI) if
+    `send_name`. `ciphers` is an OpenSSL list, for TLS 1.2 and before; empty for OpenSSL's default.
     """
 
     name: str
