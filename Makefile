@@ -11,10 +11,11 @@ INGRESSD := $(BIN)/ingressd
 # Where `make demo` listens, and where its metrics are.
 PORT ?= 8080
 ADMIN_PORT ?= 10254
-# What `make test` passes to pytest, and `make bench` to loadtest/bench.py.
+# What `make test` passes to pytest, and `make bench`, `loadtest` and `soak` to what they run.
 ARGS ?=
 
-# A hot module is one with a .pxd beside its .py; setup.py compiles it.
+# A hot module is one with a .pxd beside its .py; setup.py compiles it. An __init__.pxd is what they have inline.
+INLINE := $(wildcard ingressd/*/__init__.pxd)
 PXD := $(shell find ingressd -name '*.pxd' ! -name '__init__.pxd')
 HOT := $(wildcard $(PXD:.pxd=.py))
 
@@ -58,6 +59,14 @@ types: build ## Check types
 bench: build ## Measure CPU per request against nginx (ARGS="--help": more)
 	$(BIN)/python loadtest/bench.py $(ARGS)
 
+.PHONY: loadtest
+loadtest: build $(VENV)/.loadtest ## Load the demo with locust for 30 s (ARGS="--users 200": more)
+	@$(BIN)/python loadtest/locust_demo.py $(ARGS)
+
+.PHONY: soak
+soak: build $(VENV)/.bench ## See for 10 min that nothing grows under traffic and changes (ARGS="--seconds 60": shorter)
+	@$(BIN)/python loadtest/soak.py $(ARGS)
+
 .PHONY: build
 build: $(COMPILED) ## Install into .venv and compile the hot modules
 
@@ -75,11 +84,17 @@ $(INSTALLED): pyproject.toml setup.py
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# An extra of pyproject.toml, without installing ingressd itself anew, which would compile it all.
+$(VENV)/.loadtest $(VENV)/.bench: $(VENV)/.%: $(INSTALLED)
+	@$(BIN)/python -c 'import tomllib; [*map(print, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"])]' \
+	    | $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+	@touch $@
+
 # A compiled module that cannot be compiled anew must not stay: it would run in place of its changed source. And one that
 # uses the types of another does not run without that one compiled: either all are, or none.
-$(COMPILED): $(INSTALLED) $(HOT) $(PXD)
+$(COMPILED): $(INSTALLED) $(HOT) $(PXD) $(INLINE)
 	@for so in $$(find ingressd -name '*.so'); do stem=$${so%%.*}; \
-	    if [ ! -f $$stem.pxd ] || [ $$stem.py -nt $$so ] || [ $$stem.pxd -nt $$so ]; then rm $$so; fi; done
+	    if [ ! -f $$stem.pxd ] || [ $$stem.py -nt $$so ] || [ $$stem.pxd -nt $$so ] || [ $(INLINE) -nt $$so ]; then rm $$so; fi; done
 	@mkdir -p build
 	$(BIN)/python setup.py --quiet build_ext --inplace >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	@for pxd in $(PXD); do set -- $${pxd%.pxd}.*.so; \

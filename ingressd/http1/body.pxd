@@ -9,5 +9,5 @@ cdef class Body:
     cdef long long _remaining
     cdef ChunkedDecoder _decoder
 
-    @cython.locals(length=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(length=Py_ssize_t, end=Py_ssize_t, p="const unsigned char*")
     cpdef Py_ssize_t feed(self, bytes data, Py_ssize_t start, list payload) except? -2

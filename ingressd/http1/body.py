@@ -42,5 +42,6 @@ class Body:
                 end = start + self._remaining
                 self.done = True
             self._remaining -= end - start
-        payload.append(data if end - start == length else data[start:end])
+        p = data
+        payload.append(data if end - start == length else p[start:end])
         return end

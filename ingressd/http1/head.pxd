@@ -1,5 +1,6 @@
 cimport cython
 
+from ingressd cimport octets
 from ingressd.http1.fields cimport Head
 from ingressd.http1.host cimport valid_host
 
@@ -8,6 +9,7 @@ cdef int MAX_REQUEST_LINE
 cdef bytes TARGET
 cdef bytes TOKEN
 cdef bytes VALUE
+cdef bytes GET
 cdef int _HOST
 cdef int _UPGRADE
 cdef int _TE
@@ -29,6 +31,7 @@ cdef int _FORWARDED_OTHER
 cdef class RequestHead(Head):
     cdef readonly bint trusted
     cdef readonly bytes method
+    cdef readonly bytes line
     cdef readonly bytes target
     cdef readonly bytes path
     cdef readonly bint path_normal
@@ -48,7 +51,7 @@ cdef class RequestHead(Head):
     cdef readonly bint has_scheme
     cdef readonly bint has_x_scheme
     cdef int _host_fields
-    cdef Py_ssize_t _line_end
+    cdef bint _line_kept
 
     @cython.locals(line=Py_ssize_t, end=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes buffer, Py_ssize_t start) except -2
@@ -79,5 +82,5 @@ cdef class ResponseHead(Head):
     )
     cdef Py_ssize_t _scan_line(self, bytes buffer, Py_ssize_t start) except -2
     cdef bint _on_field(self, int code, bytes value) except -1
-    @cython.locals(parts=list, line=bytes)
+    @cython.locals(p="const unsigned char*", code=Py_ssize_t, parts=list)
     cpdef bytes forward(self, bytes added)

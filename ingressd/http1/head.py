@@ -5,6 +5,7 @@ The rules of scanning are in `fields`. Compiled with `head.pxd`.
 
 import re
 
+from ingressd import octets
 from ingressd.http1.errors import FramingError
 from ingressd.http1.fields import Head
 from ingressd.http1.grammar import MAX_EMPTY_LINES, MAX_REQUEST_LINE, TARGET, TOKEN, VALUE, Known
@@ -27,6 +28,9 @@ _SCHEME = int(Known.SCHEME)
 _REAL_IP = int(Known.REAL_IP)
 _FORWARDED_OTHER = int(Known.FORWARDED_OTHER)
 
+GET = b"GET"
+"""Most requests share this one, whose hash is known."""
+
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]\r\n")
 
 
@@ -40,7 +44,7 @@ class RequestHead(Head):
 
     __slots__ = (
         "_host_fields",
-        "_line_end",
+        "_line_kept",
         "authorization",
         "expect_continue",
         "forwarded_for",
@@ -51,6 +55,7 @@ class RequestHead(Head):
         "has_x_scheme",
         "host",
         "host_replaced",
+        "line",
         "method",
         "path",
         "path_normal",
@@ -68,6 +73,8 @@ class RequestHead(Head):
         self._unwanted = 2
         self.trusted = trusted
         self.method = b""
+        self.line = b""
+        """The request line as received, for the log."""
         self.target = b""
         """Origin form or `*`: what is forwarded."""
         self.path = b""
@@ -91,12 +98,8 @@ class RequestHead(Head):
         self.has_scheme = False
         self.has_x_scheme = False
         self._host_fields = 0
-        self._line_end = -1
-
-    @property
-    def line(self) -> bytes:
-        """The request line as received, for the log."""
-        return self.raw[self.start : self._line_end]
+        self._line_kept = False
+        """The request line may be forwarded as it is."""
 
     @property
     def accept(self) -> bytes:
@@ -179,9 +182,13 @@ class RequestHead(Head):
         if end - start > MAX_REQUEST_LINE:
             self._check_size(start, end)
         self.minor = p[i + 8] - 48
-        self.method = p[start:method_end]
-        self._line_end = i + 9
+        if method_end - start == 3 and p[start] == 71 and p[start + 1] == 69 and p[start + 2] == 84:
+            self.method = GET
+        else:
+            self.method = p[start:method_end]
+        self.line = p[start : i + 9]
         if p[first] == 47:
+            self._line_kept = self.minor == 1
             self.target = p[first:i]
             self.path = p[first:query] if query >= 0 else self.target
             self.path_normal = normal
@@ -289,7 +296,7 @@ class RequestHead(Head):
 
     def forward(self, added: bytes) -> bytes:
         """The head as it goes upstream, always HTTP/1.1; `added` are whole field lines."""
-        parts = [self.method, b" ", self.target, b" HTTP/1.1\r\n"]
+        parts = [self.line, b"\r\n"] if self._line_kept else [self.method, b" ", self.target, b" HTTP/1.1\r\n"]
         if self.host_replaced or not self.host:
             # Empty where an HTTP/1.0 client named none (RFC 9112 section 3.2).
             parts.append(b"Host: %b\r\n" % self.host)
@@ -297,14 +304,14 @@ class RequestHead(Head):
         if self.chunked:
             parts.append(b"Transfer-Encoding: chunked\r\n")
         elif self.content_length >= 0:
-            parts.append(b"Content-Length: %d\r\n" % self.content_length)
+            parts += [b"Content-Length: ", octets.decimal(self.content_length), b"\r\n"]
         if self.upgrade:
             parts.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade)
         elif self.te_trailers:
             parts.append(b"Connection: TE\r\nTE: trailers\r\n")
         parts.append(added)
         parts.append(b"\r\n")
-        return b"".join(parts)
+        return octets.join(parts)
 
 
 class ResponseHead(Head):
@@ -376,9 +383,10 @@ class ResponseHead(Head):
     def forward(self, added: bytes) -> bytes:
         """The head as it goes to the client, always HTTP/1.1; `added` are whole field lines, framing among them."""
         # From the status code on; the space behind it belongs there even if no reason follows.
-        line = self.raw[self.start + 9 : self._line_end]
-        parts = [b"HTTP/1.1 ", line, b"\r\n" if len(line) > 3 else b" \r\n"]
+        p = self.raw
+        code = self.start + 9
+        parts = [b"HTTP/1.1 ", p[code : self._line_end], b"\r\n" if self._line_end - code > 3 else b" \r\n"]
         parts += self.kept
         parts.append(added)
         parts.append(b"\r\n")
-        return b"".join(parts)
+        return octets.join(parts)

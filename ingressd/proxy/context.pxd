@@ -3,8 +3,12 @@ cimport cython
 from ingressd.proxy.pool cimport Pool
 from ingressd.routing.table cimport Table
 from ingressd.telemetry.accesslog cimport AccessLog
+from ingressd.telemetry.logwriter cimport LogWriter
 from ingressd.telemetry.record cimport Record
 from ingressd.telemetry.requests cimport RequestMetrics
+
+
+cdef Py_ssize_t ID_BYTES
 
 
 cdef class Counters:
@@ -27,7 +31,7 @@ cdef class Context:
     cdef readonly object registry
     cdef readonly Pool pool
     cdef readonly AccessLog access_log
-    cdef readonly object log_writer
+    cdef readonly LogWriter log_writer
     cdef readonly RequestMetrics metrics
     cdef readonly Counters counters
     cdef readonly set downstreams
@@ -44,7 +48,7 @@ cdef class Context:
 
     @cython.locals(normal=bytes)
     cpdef bytes normal_host(self, bytes host)
-    @cython.locals(at=Py_ssize_t)
+    @cython.locals(at=Py_ssize_t, p="const unsigned char*")
     cpdef bytes request_id(self)
     cpdef double look(self) except? -1
     @cython.locals(duration=double, counters=Counters)

@@ -173,7 +173,8 @@ class Context:
             self._ids = os.urandom(ID_BYTES * IDS).hex().encode()
             at = 0
         self._next_id = at + ID_BYTES * 2
-        return self._ids[at : self._next_id]
+        p = self._ids
+        return p[at : at + ID_BYTES * 2]
 
     def look(self) -> float:
         """Reads the loop's clock into `moment`; called when something begins to happen."""

@@ -1,5 +1,6 @@
 cimport cython
 
+from ingressd cimport octets
 from ingressd.http1.body cimport Body
 from ingressd.http1.head cimport RequestHead, ResponseHead
 from ingressd.proxy.context cimport Context
@@ -50,7 +51,7 @@ cdef class Exchange:
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
     cdef bint _try(self, EndpointState last, bint fresh) except -1
-    @cython.locals(body=RequestBody)
+    @cython.locals(body=RequestBody, body_so_far=bytes)
     cdef _attach(self, Upstream upstream)
     cpdef bint wants_data(self)
     @cython.locals(record=Record, request=RequestHead, persist=bint, framing=int, added=bytes, data=bytes)

@@ -15,6 +15,7 @@ Rules of this file:
 
 from typing import TYPE_CHECKING
 
+from ingressd import octets
 from ingressd.aio import spawn
 from ingressd.http1.body import LENGTH, NONE, Body
 from ingressd.http1.chunked import encode_chunk, encode_last_chunk
@@ -245,7 +246,8 @@ class Exchange:
         self._upstream = upstream
         upstream.begin(self)
         body = self._body
-        upstream.write(self._request + body.begin())
+        body_so_far = body.begin()
+        upstream.write(octets.join([self._request, body_so_far]) if body_so_far else self._request)
         body.sent()
         if self.request_done:
             upstream.deadline = self._context.now + self.read_time()
@@ -285,7 +287,7 @@ class Exchange:
             if head.status == 204:
                 added = b""
             elif head.content_length >= 0:
-                added = b"Content-Length: %d\r\n" % head.content_length
+                added = octets.join([b"Content-Length: ", octets.decimal(head.content_length), b"\r\n"])
             elif head.chunked and request.minor > 0:
                 added = b"Transfer-Encoding: chunked\r\n"
             elif self.head_only or head.status == 304:
@@ -293,7 +295,7 @@ class Exchange:
             else:
                 added = b"Content-Length: 0\r\n"
         elif framing == LENGTH:
-            added = b"Content-Length: %d\r\n" % head.content_length
+            added = octets.join([b"Content-Length: ", octets.decimal(head.content_length), b"\r\n"])
         elif request.minor > 0:
             self._chunked_response = True
             added = b"Transfer-Encoding: chunked\r\n"
@@ -334,12 +336,12 @@ class Exchange:
         elif len(payload) == 1:
             data = payload[0]
         else:
-            data = b"".join(payload)
+            data = octets.join(payload)
         record = self._record
         record.body_bytes_sent += len(data)
         record.bytes_sent += len(data)
         if self._response:
-            data = self._response + data
+            data = octets.join([self._response, data])
             self._response = b""
         if data:
             self._downstream.write(data)

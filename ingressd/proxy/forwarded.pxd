@@ -1,5 +1,6 @@
 cimport cython
 
+from ingressd cimport octets
 from ingressd.http1.head cimport RequestHead
 
 

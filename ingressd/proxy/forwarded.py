@@ -6,6 +6,7 @@ from anybody else is replaced. The scanner has already dropped what is replaced.
 
 from collections.abc import Callable
 
+from ingressd import octets
 from ingressd.http1.head import RequestHead
 
 
@@ -22,7 +23,7 @@ def untrusted_fields(head: RequestHead, of_client: bytes, request_id: bytes) -> 
     parts = [b"X-Request-ID: ", request_id, b"\r\nX-Forwarded-Host: ", head.host, b"\r\n", of_client]
     if head.forwarded_for:
         parts += [b"X-Original-Forwarded-For: ", head.forwarded_for, b"\r\n"]
-    return b"".join(parts)
+    return octets.join(parts)
 
 
 def real_address(peer: bytes, forwarded_for: bytes, trusts: Callable[[str], bool]) -> bytes:

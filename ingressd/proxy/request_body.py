@@ -40,7 +40,7 @@ class RequestBody:
 
     def begin(self) -> bytes:
         """All of it so far, for a new attempt."""
-        return b"".join(self._kept)
+        return b"".join(self._kept) if self._kept else b""
 
     def sent(self) -> None:
         """What was fed is on its way: from now on only so much of it is kept."""

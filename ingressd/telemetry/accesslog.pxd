@@ -1,15 +1,15 @@
 cimport cython
 
 from ingressd.http1.head cimport RequestHead
+from ingressd cimport octets
 from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record
 
 
 @cython.locals(plain="const unsigned char*", byte="unsigned char")
 cpdef bytes escape(bytes value)
-cdef list _NUMBERS
+cdef bytes _PRINTABLE
 cdef list _MILLISECONDS
-cdef bytes _number(long long value)
 @cython.locals(milliseconds="long long")
 cdef bytes _seconds(double value)
 cdef bytes _status(Attempt attempt)

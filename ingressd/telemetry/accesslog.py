@@ -9,12 +9,12 @@ import binascii
 import json
 from datetime import datetime
 
+from ingressd import octets
 from ingressd.model import AccessLogFormat
 from ingressd.telemetry.record import Attempt, Record
 
-_NUMBERS = [b"%d" % value for value in range(4096)]
 _MILLISECONDS = [b"0.%03d" % value for value in range(1000)]
-"""Most figures of a line are small: these need no formatting."""
+"""Most times are short: these need no formatting."""
 
 MAX_REFUSED = 1024
 """Bytes of what is no request line that are logged."""
@@ -65,10 +65,6 @@ def iso_time(seconds: float) -> bytes:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds").encode()
 
 
-def _number(value: int) -> bytes:
-    return _NUMBERS[value] if 0 <= value < 4096 else b"%d" % value
-
-
 def _seconds(value: float) -> bytes:
     """With three decimals, as nginx writes times; `-` for one that never was."""
     if value < 0:
@@ -78,7 +74,7 @@ def _seconds(value: float) -> bytes:
 
 
 def _status(attempt: Attempt) -> bytes:
-    return _number(attempt.status) if attempt.status else b"-"
+    return octets.decimal(attempt.status) if attempt.status else b"-"
 
 
 class AccessLog:
@@ -122,7 +118,7 @@ class AccessLog:
         if len(record.attempts) == 1:
             attempt: Attempt = record.attempts[0]
             address = attempt.address
-            length = _number(attempt.response_length)
+            length = octets.decimal(attempt.response_length)
             time = _seconds(attempt.response_time)
             status = _status(attempt)
         elif not record.attempts:
@@ -132,7 +128,7 @@ class AccessLog:
             length = b", ".join([b"%d" % a.response_length for a in record.attempts])
             time = b", ".join([_seconds(a.response_time) for a in record.attempts])
             status = b", ".join([_status(a) for a in record.attempts])
-        return b"".join(
+        return octets.join(
             [
                 record.remote_address,
                 b" - ",
@@ -142,15 +138,15 @@ class AccessLog:
                 b'] "',
                 request,
                 b'" ',
-                _number(record.status),
+                octets.decimal(record.status),
                 b" ",
-                _number(record.body_bytes_sent),
+                octets.decimal(record.body_bytes_sent),
                 b' "',
                 referer,
                 b'" "',
                 agent,
                 b'" ',
-                _number(record.request_length),
+                octets.decimal(record.request_length),
                 b" ",
                 _seconds(duration),
                 b" [",

@@ -20,13 +20,27 @@ BATCH = 64 * 1024
 class LogWriter:
     """Appends lines to a file descriptor, which stays the caller's."""
 
+    __slots__ = (
+        "_batches",
+        "_closing",
+        "_descriptor",
+        "_dropped",
+        "_lines",
+        "_pending",
+        "_size",
+        "_thread",
+        "_wake",
+        "_written",
+    )
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lines: list[bytes] = []
         self._size = 0
         self._written = 0
         self._dropped = 0
-        self._batches: deque[bytes] = deque()
+        self._batches: deque[tuple[int, bytes]] = deque()
+        """How many lines, and the lines."""
         self._pending = 0
         self._wake = threading.Condition()
         self._closing = False
@@ -51,7 +65,7 @@ class LogWriter:
                 self._dropped += len(lines)
                 return
             self._pending += size
-            self._batches.append(b"".join(lines))
+            self._batches.append((len(lines), b"".join(lines)))
             self._wake.notify()
 
     def take(self) -> tuple[int, int]:
@@ -76,14 +90,13 @@ class LogWriter:
                     self._wake.wait()
                 if not self._batches:
                     return
-                batch = self._batches.popleft()
+                lines, batch = self._batches.popleft()
             try:
                 self._write(batch)
                 lost = False
             except OSError:
                 # A reader that went away, or a full disk: the proxy goes on without its log.
                 lost = True
-            lines = batch.count(b"\n")
             with self._wake:
                 self._pending -= len(batch)
                 if lost:
