@@ -221,4 +221,4 @@ def test_it_runs_as_the_pod_runs_it(opt: Path) -> None:
     )
     assert found.statuses == [503, 404], found.log
     assert found.code == 0, found.log
-    assert (found.user, found.writable, set(found.capabilities)) == (contained.USER, False, {"0" * 16})
+    assert (found.user, found.writable, set(found.capabilities)) == (contained.USER, [], {"0" * 16})

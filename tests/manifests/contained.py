@@ -28,6 +28,11 @@ ip link set lo up
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 mount --bind "$1" "$1"
 mount -o remount,bind,ro "$1"
+# Any of these may be a mount of its own. A pod has a /dev/shm that it may write to; nothing should depend on it.
+for each in /tmp /var/tmp /run /dev/shm; do
+    mount --rbind "$each" "$each"
+    mount -o remount,bind,ro "$each"
+done
 mount -o remount,bind,ro /
 shift
 cd /
@@ -36,13 +41,13 @@ exec setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all --no-new-pr
 
 
 class Found(NamedTuple):
-    """`statuses` are those of the answers; `writable` says whether a file could be made in the folder; `capabilities`
-    are the sets of proc_pid_status(5); `code` is that of the exit after SIGTERM, `log` what was on stderr."""
+    """`statuses` are those of the answers; `writable` the folders in which a file could be made; `capabilities` are the
+    sets of proc_pid_status(5); `code` is that of the exit after SIGTERM, `log` what was on stderr."""
 
     statuses: list[int]
     user: int
     capabilities: list[str]
-    writable: bool
+    writable: list[str]
     code: int
     log: str
 
@@ -99,11 +104,17 @@ def _capabilities() -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("Cap")]
 
 
-def _writable(folder: str) -> bool:
+def _writable(folder: str) -> list[str]:
+    return [each for each in (folder, "/", "/tmp", "/var/tmp", "/run", "/dev/shm") if _can_write(each)]
+
+
+def _can_write(folder: str) -> bool:
+    file = Path(folder, f"ingressd-{os.getpid()}")
     try:
-        Path(folder, "written").touch()
+        file.touch()
     except OSError:
         return False
+    file.unlink()
     return True
 
 
