@@ -58,4 +58,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         return _CLOSE, b""
     mask = await reader.readexactly(4)
     payload = await reader.readexactly(length)
-    return first & ~_RESERVED, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    # As one large number: byte by byte takes a hundred times as long.
+    masks = (mask * (length // 4 + 1))[:length]
+    plain = int.from_bytes(payload, "big") ^ int.from_bytes(masks, "big")
+    return first & ~_RESERVED, plain.to_bytes(length, "big")

@@ -1,0 +1,1 @@
+"""loadtest/: what is started there ends again, and what fails is noticed."""
