@@ -311,6 +311,7 @@ class Controller:
         figures = self._figures
         figures.workers = sum(worker.running for worker in self._workers)
         figures.workers_ready = sum(worker.serving == self.generation for worker in self._workers)
+        figures.tasks = len(asyncio.all_tasks())
         figures.generation = self.generation
         figures.problems = Counter((problem.reason, problem.severity.value) for problem in self.problems)
         figures.objects = self._reconciler.objects()

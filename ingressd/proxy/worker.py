@@ -100,6 +100,7 @@ class Worker:
             Sample("upstream_connections_open", "idle", idle),
             Sample("upstream_connections_open", "active", len(context.upstreams) - idle),
             Sample("worker_memory_bytes", "", resident_bytes()),
+            Sample("tasks", "worker", len(asyncio.all_tasks())),
             Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
         ]
         counters = context.counters.take()

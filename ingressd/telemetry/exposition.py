@@ -75,6 +75,8 @@ class ControllerFigures:
     workers_ready: int = 0
     """Those that serve the newest generation."""
     worker_restarts: int = 0
+    tasks: int = 0
+    """asyncio tasks of the controller; workers report theirs."""
     generation: int = 0
     problems: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many, by (reason, severity)."""
@@ -257,7 +259,8 @@ class _OwnFigures(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._controller()
         yield from _families(CounterMetricFamily, COUNTERS, self._totals.cumulative())
-        yield from _families(GaugeMetricFamily, GAUGES, self._totals.gauges())
+        tasks = {SampleKey("tasks", "controller"): float(self._figures.tasks)}
+        yield from _families(GaugeMetricFamily, GAUGES, {**self._totals.gauges(), **tasks})
 
     def _controller(self) -> Iterator[Metric]:
         figures = self._figures

@@ -322,6 +322,8 @@ def test_requests_through_a_real_worker_are_counted(manifests: Path) -> None:
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
             assert answer.endswith(b"ok")
             until(lambda: running.metric("ingressd_requests_total") == 1)
+            for process in ("controller", "worker"):
+                assert running.metric(f'ingressd_tasks{{process="{process}"}}') >= 2
             page = fetch(running.admin_port, "/metrics")[1].decode()
             (line,) = [line for line in page.splitlines() if line.startswith("nginx_ingress_controller_requests{")]
             assert line.endswith("} 1")

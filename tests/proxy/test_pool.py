@@ -200,3 +200,4 @@ async def test_what_is_open_is_reported() -> None:
         assert worker.counter("upstream_connections") == 2
         assert worker.counter("upstream_connections_reused") == 1
         assert worker.gauge("worker_memory_bytes") > 1 << 20
+        assert worker.gauge("tasks", "worker") >= 3  # two kinds of periodic work, and what follows the controller

@@ -156,6 +156,8 @@ def test_figures_of_the_controller_keep_their_nginx_names() -> None:
         'ingressd_errors_total{reason="no_endpoint"} 2.0',
         "ingressd_worker_cpu_seconds_total 1.5",
         'ingressd_upstream_connections_open{state="idle"} 8.0',
+        'ingressd_tasks{process="controller"} 12.0',
+        'ingressd_tasks{process="worker"} 6.0',
         # Reported by nobody, but known: a counter starts at 0, or its rate misses the first event.
         "ingressd_access_log_dropped_lines_total 0.0",
         # Names that the catalogue does not have are not lost.
@@ -168,6 +170,7 @@ def test_figures_of_our_own(line: str) -> None:
         workers=2,
         workers_ready=1,
         worker_restarts=3,
+        tasks=12,
         generation=7,
         problems={("UnknownAnnotation", "warning"): 4},
         objects={"Ingress": 6},
@@ -178,6 +181,7 @@ def test_figures_of_our_own(line: str) -> None:
         gauges=(
             Sample("worker_cpu_seconds", "", 1.5),
             Sample("upstream_connections_open", "idle", 8),
+            Sample("tasks", "worker", 6),
             Sample("new_gauge", "x", 5),
         ),
     )
