@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ingressd.cli import flags, run
+from ingressd.cli import flags, objects, run, writing
 from ingressd.cli.flags import Values
 from tests.cluster.kubectl import kubectl
 
@@ -134,6 +134,18 @@ def kustomize(folder: Path, *resources: Path, components: Sequence[Path] = (), *
     with (folder / "kustomization.yaml").open("x") as file:
         yaml.safe_dump(document, file)
     return built(folder)
+
+
+def published(found: Install) -> bool:
+    """Whether the addresses for the status are those of the Service of this installation, or of no Service."""
+    service = found.service["metadata"]
+    return found.values[writing.PUBLISH_SERVICE] in ("", f"{service['namespace']}/{service['name']}")
+
+
+def classes_fit(found: Install) -> bool:
+    """Whether the IngressClass of this installation, if it has one, is the one that its flags ask for."""
+    wanted = {(found.values[objects.INGRESS_CLASS_FLAG], found.values[objects.CONTROLLER_CLASS_FLAG])}
+    return {(one["metadata"]["name"], one["spec"]["controller"]) for one in found.of_kind("IngressClass")} <= wanted
 
 
 def yaml_blocks() -> list[str]:

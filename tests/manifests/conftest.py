@@ -2,4 +2,4 @@
 
 import os
 
-collect_ignore_glob = [] if os.environ.get("INGRESSD_CLUSTER_TESTS") else ["test_overlays.py"]
+collect_ignore_glob = [] if os.environ.get("INGRESSD_CLUSTER_TESTS") else ["test_installations.py", "test_overlays.py"]
