@@ -59,12 +59,12 @@ class Api:
     without them it is that of the core group first, in the preferred version. Where a namespace is None, that of this
     client is meant; "" is all namespaces. All methods raise ApiError, and aiohttp.ClientError if nobody answers."""
 
-    def __init__(self, url: str, ca: str, token: str, namespace: str = "default") -> None:
-        """`ca` is in PEM."""
+    def __init__(self, url: str, context: ssl.SSLContext, authorization: str = "", namespace: str = "default") -> None:
+        """`authorization` is a header field: `Bearer` with a token; empty if the certificate of `context` is enough."""
         self.url = url
         self.namespace = namespace
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._ssl = ssl.create_default_context(cadata=ca)
+        self._headers = {"Authorization": authorization} if authorization else {}
+        self._ssl = context
         self._kinds: dict[str, _Kind] = {}
 
     async def __aenter__(self) -> Self:
@@ -140,14 +140,22 @@ class Api:
         return str(answer["status"]["token"])
 
     async def delete_namespace(self, name: str) -> None:
-        """Deletes a namespace with all in it, in place of the controller manager, which does that in a real cluster."""
+        """Deletes a namespace with all in it, in place of the controller manager, which does that in a whole cluster;
+        where there is one, both do."""
         await self.delete("Namespace", name)
         await self._discover()
         for kind in {kind for kind in self._kinds.values() if kind.namespaced and "deletecollection" in kind.verbs}:
             await self.request("DELETE", f"{kind.prefix}/namespaces/{name}/{kind.resource}")
-        value = await self.get("Namespace", name)
-        value["spec"]["finalizers"] = []
-        await self.replace(value, "finalize")
+        while True:
+            try:
+                value = await self.get("Namespace", name)
+                value["spec"]["finalizers"] = []
+                await self.replace(value, "finalize")
+            except ApiError as error:
+                if error.reason == "NotFound":
+                    return
+                if error.reason != "Conflict":
+                    raise
 
     # --- requests
 

@@ -10,8 +10,10 @@ is killed, they end with it.
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import time
 from pathlib import Path
@@ -71,6 +73,9 @@ class Cluster:
     def __init__(self, *flags: str, assets: Assets | None = None) -> None:
         self._flags = flags
         self._assets = assets
+        self.host = "127.0.0.1"
+        self.runs_pods = False
+        """Whether somebody makes pods of Deployments."""
 
     async def __aenter__(self) -> Self:
         assets = self._assets or find()
@@ -80,7 +85,7 @@ class Cluster:
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._reserved.bind(("127.0.0.1", 0))
         self.port: int = self._reserved.getsockname()[1]
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.url = f"https://{self.host}:{self.port}"
         self._keys = Keys(folder)
         self.ca_file = self._keys.ca_file
         self._audit = folder / "audit.log"
@@ -112,7 +117,8 @@ class Cluster:
 
     def api(self, token: str = ADMIN, namespace: str = "default", url: str = "") -> Api:
         """A client; `async with` it. `url` is that of a proxy in between, on 127.0.0.1."""
-        return Api(url or self.url, self.ca_file.read_text(), token, namespace)
+        context = ssl.create_default_context(cadata=self.ca_file.read_text())
+        return Api(url or self.url, context, f"Bearer {token}", namespace)
 
     def kubeconfig(
         self,
@@ -137,6 +143,10 @@ class Cluster:
         }
         file.write_text(yaml.safe_dump(config))
         return file
+
+    def answers_at_loopback(self) -> None:
+        """Skips a test that has somebody reach the API server by a relay at 127.0.0.1, if its certificate is not for
+        that address. It is."""
 
     def short_token(self, account: Object, life: float) -> str:
         """A token of a service account (as read from the API) that is accepted for `life` seconds; one that was used is
@@ -176,6 +186,14 @@ class Cluster:
         """Kills the API server and starts it again. Watches from before it are answered with 410 if anything has been
         written since: what it needs for them was in its memory."""
         self.kill()
+        await self.start()
+
+    async def forget(self) -> None:
+        """Starts both anew with nothing of what was written, as if etcd was put back to a state before that."""
+        self.kill()
+        self._etcd.kill()
+        shutil.rmtree(self._etcd_socket.with_name("etcd"))
+        self._etcd.start()
         await self.start()
 
     def freeze(self) -> None:

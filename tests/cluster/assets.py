@@ -2,7 +2,8 @@
 
 They are looked for in the folder that KUBEBUILDER_ASSETS names, as envtest does, else in a folder of the user's cache
 that has the versions in its name. `go.mod` beside this file says which those are, and its `go.sum` what the sources
-must be: all three come as source from the Go module proxy, and Go builds them.
+must be: all three come as source from the Go module proxy, and Go builds them. Where there are none, `existing` takes
+the cluster of KUBECONFIG.
 """
 
 import os
@@ -43,7 +44,10 @@ def find(environment: Mapping[str, str] = os.environ) -> Assets:
         if named:
             advice = "KUBEBUILDER_ASSETS names that folder: name another, or unset it and run `make cluster-assets`"
         else:
-            advice = "run `make cluster-assets` (needs Go), or set KUBEBUILDER_ASSETS to a folder that has them"
+            advice = (
+                "run `make cluster-assets` (needs Go), or set KUBEBUILDER_ASSETS to a folder that has them, or "
+                "KUBECONFIG for a cluster to try things in"
+            )
         raise AssetsError(f"no {' and no '.join(missing)} in {folder}: {advice}")
     return Assets(folder / "etcd", folder / "kube-apiserver", folder / "kubectl")
 

@@ -5,6 +5,7 @@ import os
 
 if os.environ.get("INGRESSD_CLUSTER_TESTS"):
     from tests.cluster.fixtures import admin as admin
+    from tests.cluster.fixtures import assets as assets
     from tests.cluster.fixtures import cluster as cluster
     from tests.cluster.fixtures import pytest_runtest_makereport as pytest_runtest_makereport
     from tests.netlab.fixtures import lab as lab

@@ -37,6 +37,7 @@ ADDRESS = "192.0.2.80"
 FAILED = 0
 """In place of the status of a response that did not come."""
 
+WORKLOADS = ("Deployment", "DaemonSet")
 _CLUSTER_WIDE = ("ClusterRole", "ClusterRoleBinding", "IngressClass")
 # Everything at /run is the process's own, so that the folder of the account can be made there.
 _IN_POD = 'mount -t tmpfs tmpfs /run && mkdir -p "$0" && mount --bind "$1" "$0" && shift && exec "$@"'
@@ -194,7 +195,7 @@ class Installation:
         own = ["--http-port=0", "--healthz-port=0", "--bind-address=127.0.0.1"]
         published = f"--publish-service={service['namespace']}/{service['name']}"
         environment = [
-            "KUBERNETES_SERVICE_HOST=127.0.0.1",
+            f"KUBERNETES_SERVICE_HOST={'127.0.0.1' if api_port else self._cluster.host}",
             f"KUBERNETES_SERVICE_PORT={api_port or self._cluster.port}",
             f"POD_NAMESPACE={self.namespace}",
             f"POD_NAME={name}",
@@ -218,7 +219,7 @@ async def installed(cluster: Cluster, admin: Api, folder: Path, overlay: str = "
         kustomize, built, source(overlay), namespace=admin.namespace, nameSuffix="" if overlay != "base" else suffix
     )
     for each in found.objects:
-        if each["kind"] != "Namespace":
+        if each["kind"] != "Namespace" and not (cluster.runs_pods and each["kind"] in WORKLOADS):
             await admin.apply(each)
     status = {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}
     await admin.patch("Service", found.service["metadata"]["name"], {"status": status}, sub="status")

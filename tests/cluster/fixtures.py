@@ -1,5 +1,6 @@
 """The fixtures of these tests, and what they show when one fails. conftest.py imports them."""
 
+import os
 from collections.abc import AsyncIterator, Generator
 
 import pytest
@@ -7,13 +8,24 @@ import pytest_asyncio
 
 from tests.cluster.api import Api
 from tests.cluster.apiserver import Cluster
+from tests.cluster.assets import Assets, AssetsError, find
+from tests.cluster.existing import choose
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cluster() -> AsyncIterator[Cluster]:
     """One for all tests. It stays between them; what is in it is kept apart by namespaces."""
-    async with Cluster() as running:
+    async with choose(os.environ) as running:
         yield running
+
+
+@pytest.fixture
+def assets() -> Assets:
+    """For tests that start a cluster of their own; skips them where there is nothing to start."""
+    try:
+        return find()
+    except AssetsError as error:
+        pytest.skip(str(error))
 
 
 @pytest_asyncio.fixture

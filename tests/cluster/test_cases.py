@@ -41,7 +41,8 @@ async def ingressd(installation: Installation) -> AsyncIterator[Ingressd]:
 @pytest.fixture
 async def between(cluster: Cluster) -> AsyncIterator[Relay]:
     """In front of the API server."""
-    async with relay(cluster.port) as made:
+    cluster.answers_at_loopback()
+    async with relay(cluster.port, cluster.host) as made:
         yield made
 
 

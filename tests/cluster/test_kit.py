@@ -13,8 +13,9 @@ import pytest
 
 from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.apiserver import NOBODY, Access, Cluster, ClusterError
-from tests.cluster.assets import AssetsError, cache_folder, find
-from tests.cluster.kubectl import KubectlError, kubectl
+from tests.cluster.assets import Assets, AssetsError, cache_folder, find
+from tests.cluster.existing import Existing, choose
+from tests.cluster.kubectl import KubectlError, kubectl, program
 from tests.cluster.until import until
 from tests.kit import DEADLINE, Client, eventually, get
 from tests.netlab import Lab
@@ -93,12 +94,51 @@ def test_missing_programs_are_named_with_what_to_do(tmp_path: Path) -> None:
     assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}).name == "v1.36.3-etcd-v3.6.8"
 
 
+def test_kubeconfig_counts_only_where_there_are_no_programs(tmp_path: Path, assets: Assets) -> None:
+    nothing = {"XDG_CACHE_HOME": str(tmp_path), "KUBECONFIG": "config"}
+    assert isinstance(choose(nothing), Existing)
+    assert not isinstance(choose({**nothing, "KUBEBUILDER_ASSETS": str(assets.etcd.parent)}), Existing)
+    with pytest.raises(AssetsError, match="KUBEBUILDER_ASSETS names"):
+        choose({**nothing, "KUBEBUILDER_ASSETS": str(tmp_path)})
+    with pytest.raises(AssetsError, match="or KUBECONFIG"):
+        choose({"XDG_CACHE_HOME": str(tmp_path)})
+
+
 async def test_the_api_server_says_its_version(admin: Api) -> None:
     assert (await admin.request("GET", "/version"))["gitVersion"].startswith("v1.")
 
 
-async def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing() -> None:
-    cluster = Cluster("--no-such-flag")
+def run_with(kubeconfig: Path, folder: Path, tests: str) -> tuple[int, str]:
+    """Exit code and output of these tests of this file, on a machine that has kubectl, but nothing to start."""
+    (folder / "kubectl").symlink_to(program())
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(folder / "empty")}
+    environment.pop("KUBEBUILDER_ASSETS", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", tests]
+    done = subprocess.run(command, env={**environment, "KUBECONFIG": str(kubeconfig)}, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+async def test_without_programs_the_cluster_of_kubeconfig_is_taken(
+    cluster: Cluster, admin: Api, assets: Assets, tmp_path: Path
+) -> None:
+    """Tests run on it, and those that take an API server of their own say why they do not."""
+    config = cluster.kubeconfig(tmp_path / "kubeconfig")
+    runs = "in_pages", "deleted_namespace", "kubectl_builds"
+    skipped = {
+        "after_compaction": f"KUBECONFIG={config} does not let us at its etcd",
+        "cuts_connections": "is not ours to be killed",
+        "short_token": "does not give us its key",
+        "role_allows": "does not show us its audit log",
+        "nobody_is_refused": "has no user without rights",
+        "does_not_start": "no etcd and no kubectl and no kube-apiserver in",
+    }
+    code, output = await asyncio.to_thread(run_with, config, tmp_path, " or ".join([*runs, *skipped]))
+    assert (code, [why for why in skipped.values() if why not in output]) == (0, []), output
+    assert f"{len(runs)} passed, {len(skipped)} skipped" in output
+
+
+async def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(assets: Assets) -> None:
+    cluster = Cluster("--no-such-flag", assets=assets)
     with pytest.raises(ClusterError, match=r"kube-apiserver has ended by itself[\s\S]*unknown flag: --no-such-flag"):
         await cluster.__aenter__()
     assert not cluster.ca_file.parent.exists()
@@ -118,7 +158,9 @@ def killed_while_up(folder: Path) -> list[Path]:
     return [Path("/proc", pid) for pid in children]
 
 
-async def test_a_cluster_ends_with_a_test_run_that_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_cluster_ends_with_a_test_run_that_is_killed(
+    assets: Assets, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     children = await asyncio.to_thread(killed_while_up, tmp_path_factory.mktemp("k"))
     assert len(children) == 2
     await eventually(lambda: not any(child.exists() for child in children), "both have ended")

@@ -1,6 +1,8 @@
 """The cluster source on a real API server: the cases that its fake passes too, and what only a real one has."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from ingressd.source.cluster.access import Access, Kubeconfig, ServiceAccount
 from ingressd.source.cluster.source import Scope
 from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.apiserver import NOBODY, Cluster
+from tests.cluster.assets import Assets
 from tests.cluster.until import until
 from tests.source.cluster.cases import CASES, Case
 from tests.source.cluster.fake import endpoint_slice, ingress, ingress_class, secret, service
@@ -46,8 +49,10 @@ class RealWorld:
         self.admin = admin
         self.between = between
         self.namespace = admin.namespace
-        path = cluster.kubeconfig(kubeconfig, url=f"https://127.0.0.1:{between.port}")
-        self.access: Access = Kubeconfig(str(path), "")
+        url = f"https://127.0.0.1:{between.port}"
+        self.access: Access = Kubeconfig(str(cluster.kubeconfig(kubeconfig, url=url)), "")
+        stranger = kubeconfig.with_name("stranger")
+        self.stranger: Access = Kubeconfig(str(cluster.kubeconfig(stranger, "no token that is known", url=url)), "")
 
     async def put(self, value: Object) -> None:
         await put(self.admin, value)
@@ -87,7 +92,7 @@ async def put(admin: Api, value: Object) -> None:
 
 @pytest.fixture
 async def world(cluster: Cluster, admin: Api, tmp_path: Path) -> AsyncIterator[RealWorld]:
-    async with relay(cluster.port) as between:
+    async with relay(cluster.port, cluster.host) as between:
         yield RealWorld(cluster, admin, tmp_path / "kubeconfig", between)
 
 
@@ -119,11 +124,12 @@ async def account(admin: Api) -> str:
     return await admin.token("ingressd")
 
 
-def in_pod(cluster: Cluster, folder: Path, token: str) -> ServiceAccount:
-    """What a pod of the service account has."""
+def in_pod(cluster: Cluster, folder: Path, token: str, relayed: int = 0) -> ServiceAccount:
+    """What a pod of the service account has. `relayed` is the port of a relay on the way."""
     (folder / "token").write_text(token)
     (folder / "ca.crt").write_text(cluster.ca_file.read_text())
-    environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(cluster.port)}
+    host, port = ("127.0.0.1", relayed) if relayed else (cluster.host, cluster.port)
+    environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
     return ServiceAccount(environment, folder)
 
 
@@ -172,6 +178,58 @@ async def test_a_right_that_is_granted_later_counts(cluster: Cluster, admin: Api
         await followed.ready()
         assert followed.hosts() == {"a.example"}
         await followed.until(lambda: {problem.object.kind for problem in followed.problems} == {"IngressClass"})
+
+
+async def test_what_an_api_server_refuses_while_it_starts_is_watched_again(
+    cluster: Cluster, admin: Api, world: RealWorld, tmp_path: Path
+) -> None:
+    """It answers before it has read the roles: for a moment nobody may do anything."""
+    cluster.answers_at_loopback()
+    await put(admin, secret("tls"))
+    await put(admin, ingress("web", tls="tls"))
+    token = await account(admin)
+    role = await admin.get("Role", "ingressd")
+    role["rules"][-1]["verbs"] = ["get", "list", "watch"]
+    await admin.patch("Role", "ingressd", {"rules": role["rules"]})
+    access = in_pod(cluster, tmp_path, token, world.between.port)
+    async with following(access, Scope(namespace=admin.namespace), QUICK._replace(again=0.2)) as followed:
+
+        async def watched() -> bool:
+            """Whether the Secret is: only watches break off."""
+            before = followed.source.figures()["Secret"].restarts
+            world.between.cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await followed.until(lambda: followed.source.figures()["Secret"].restarts > before)
+            return followed.source.figures()["Secret"].restarts > before
+
+        await followed.until(lambda: followed.secret("tls", admin.namespace) == "a")
+        await until(watched, "the Secret is watched")
+        await cluster.restart()
+        await put(admin, secret("tls", "b"))
+        await followed.until(lambda: followed.secret("tls", admin.namespace) == "b")
+        await until(watched, "the Secret is watched again")
+        await followed.until(lambda: {problem.object.kind for problem in followed.problems} == {"IngressClass"})
+
+
+# --- storage
+
+
+async def test_an_earlier_state_of_the_storage_is_converged_to(assets: Assets, tmp_path: Path) -> None:
+    """As after etcd was put back from a backup: an API server says nothing in watches that begin where it has not got
+    to yet, and does not say why."""
+    async with Cluster(assets=assets) as cluster, cluster.api() as admin:
+        await put(admin, ingress("lost", "lost.example"))
+        for number in range(200):
+            await put(admin, service(f"lost-{number}"))
+        access = Kubeconfig(str(cluster.kubeconfig(tmp_path / "kubeconfig")), "")
+        timing = QUICK._replace(silence=1.0)
+        async with following(access, Scope(namespace="default"), timing) as followed:
+            await followed.until(lambda: "lost.example" in followed.hosts())
+            await cluster.forget()
+            await put(admin, ingress("kept", "kept.example"))
+            await followed.until(lambda: followed.hosts() == {"kept.example"})
+            await followed.until(lambda: followed.has("Service", "default/kubernetes"))
 
 
 # --- tokens

@@ -5,7 +5,9 @@ credentials may be replaced while we run. The token of a service account is also
 kubernetes_asyncio, before the API server could refuse the old one.
 """
 
+import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +22,23 @@ from ingressd.source.base import SourceError
 
 ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has the token and the CA of its service account."""
+PLUGIN_TIMEOUT = 30.0
+"""Seconds that a credential plugin may take, or an identity provider."""
 _HOST = "KUBERNETES_SERVICE_HOST"
+# Runs a command for some seconds at most. kubernetes_asyncio waits for ever, and leaves the command running when it is
+# cancelled.
+_BOUNDED = """
+import subprocess, sys
+try:
+    done = subprocess.run(sys.argv[2:], capture_output=True, timeout=float(sys.argv[1]))
+except subprocess.TimeoutExpired:
+    sys.exit(f"{sys.argv[2]} has not answered within {sys.argv[1]} s")
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+sys.stderr.buffer.write(done.stderr[-4096:])
+sys.stdout.buffer.write(done.stdout)
+sys.exit(done.returncode)
+"""
 
 
 class AccessError(Exception):
@@ -50,6 +68,18 @@ class ServiceAccount:
         return _as_in_go(made)
 
 
+class _Loader(KubeConfigLoader):
+    """Gives plugins PLUGIN_TIMEOUT seconds."""
+
+    async def load_from_exec_plugin(self) -> bool:
+        assert self._user is not None
+        plugin = self._user["exec"].value
+        if plugin.get("command"):  # otherwise it is said below that it is missing
+            arguments = [f"{PLUGIN_TIMEOUT:g}", str(plugin["command"]), *map(str, plugin.get("args") or ())]
+            plugin.update(command=sys.executable, args=["-I", "-c", _BOUNDED, *arguments])
+        return await super().load_from_exec_plugin()
+
+
 class Kubeconfig:
     """One or several kubeconfig files (`a:b`, merged as kubectl does). Without `context` the current one."""
 
@@ -66,7 +96,10 @@ class Kubeconfig:
         made = Configuration()
         loader = self._loader()
         try:
-            await loader.load_and_set(made)
+            async with asyncio.timeout(2 * PLUGIN_TIMEOUT):
+                await loader.load_and_set(made)
+        except TimeoutError as error:
+            raise AccessError(f"{self._named()}: no credentials within {2 * PLUGIN_TIMEOUT:g} s") from error
         except Exception as error:  # plugins and identity providers fail in ways of their own
             raise AccessError(f"{self._named()}: {error}") from error
         return _as_in_go(made)
@@ -78,7 +111,7 @@ class Kubeconfig:
             raise AccessError(f"there is no kubeconfig {self._named()}: write --kubeconfig PATH, or --manifests PATH")
         try:
             merged = KubeConfigMerger(os.pathsep.join(found)).config
-            return KubeConfigLoader(config_dict=merged, config_base_path=None, active_context=self._context)
+            return _Loader(config_dict=merged, config_base_path=None, active_context=self._context)
         except (ConfigException, OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise AccessError(f"{self._named()}: {' '.join(str(error).split())}") from error
         except (AttributeError, KeyError, TypeError) as error:

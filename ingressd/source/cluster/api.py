@@ -1,6 +1,7 @@
 """Requests to the API server: credentials, errors, and bodies as bytes; what they mean is for others."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,7 +22,19 @@ READ_TIMEOUT = 60.0
 MAX_LINE = 32 << 20
 """Bytes of one watch event. etcd takes objects of 1.5 MiB, and JSON may be several times as long."""
 USER_AGENT = f"ingressd/{__version__}"
-NO_ANSWER = 0
+NO_ANSWER, BAD_ANSWER = 0, 1
+"""In place of the status of HTTP: none came, or what came is not what an API server says."""
+SILENT = "Silent"
+"""In place of a reason of the API: the connection is there, and nothing comes."""
+PROBES = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", 0) or getattr(socket, "TCP_KEEPALIVE", 0), 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A watch on a connection whose other side is gone ends after 15 + 3 x 5 seconds."""
+LONGEST_PAUSE = 300.0
+"""Seconds; who asks us to wait longer is not obeyed."""
 
 JSON = "application/json"
 
@@ -29,8 +42,8 @@ JSON = "application/json"
 class ApiError(Exception):
     """The API server refused, or did not answer.
 
-    `status` is that of HTTP, NO_ANSWER without one; `reason` the word of the API (`Expired`, `Forbidden`); `message`
-    one line; `retry_after` the seconds that the API server asks us to wait.
+    `status` is that of HTTP, or NO_ANSWER or BAD_ANSWER; `reason` the word of the API (`Expired`, `Forbidden`) or
+    SILENT; `message` one line; `retry_after` the seconds that the API server asks us to wait.
     """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
@@ -38,7 +51,7 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
-        self.retry_after = retry_after
+        self.retry_after = min(retry_after, LONGEST_PAUSE)
 
 
 class StatusDetails(msgspec.Struct, frozen=True, rename="camel"):
@@ -123,6 +136,7 @@ class Api:
         `total` seconds. Raises ApiError, within the block too."""
         limits = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         async with self._response(_Request("GET", path, query, limits)) as response:
+            _probe(response)
             yield _lines(response)
 
     @asynccontextmanager
@@ -133,7 +147,9 @@ class Api:
             rest = client.rest_client
             self._users[rest] += 1
             try:
-                async with await _send(client, request) as response:
+                async with asyncio.timeout(READ_TIMEOUT):  # of a watch too, which may be silent for longer after that
+                    response = await _send(client, request)
+                async with response:
                     if response.status == 401 and not last:
                         self._renew(rest)
                         continue
@@ -145,7 +161,8 @@ class Api:
                 self._renew(rest)  # the certificate of the API server may be of a new CA
                 raise ApiError(NO_ANSWER, "", _sentence(error)) from error
             except (aiohttp.ClientError, ConfigException, OSError) as error:  # TimeoutError is an OSError
-                raise ApiError(NO_ANSWER, "", _sentence(error)) from error
+                reason = SILENT if isinstance(error, aiohttp.SocketTimeoutError) else ""
+                raise ApiError(NO_ANSWER, reason, _sentence(error)) from error
             finally:
                 self._users[rest] -= 1
                 await self._close_if_done(rest)
@@ -180,6 +197,16 @@ async def _send(client: ApiClient, request: _Request) -> aiohttp.ClientResponse:
     return response
 
 
+def _probe(response: aiohttp.ClientResponse) -> None:
+    """Has the kernel ask now and then whether the other side is still there, while nothing comes: a machine that has
+    lost its power closes no connection."""
+    transport = response.connection and response.connection.transport
+    if transport:
+        connection = transport.get_extra_info("socket")
+        for level, option, value in PROBES:
+            connection.setsockopt(level, option, value)
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     body = await response.read()
     try:
@@ -200,7 +227,7 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
             begin = end + 1
         rest += data[begin:]
         if len(rest) > MAX_LINE:
-            raise ApiError(NO_ANSWER, "", f"a watch event has more than {MAX_LINE >> 20} MiB")
+            raise ApiError(BAD_ANSWER, "", f"a watch event has more than {MAX_LINE >> 20} MiB")
 
 
 def _sentence(error: Exception) -> str:

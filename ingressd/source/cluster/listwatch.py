@@ -3,6 +3,7 @@
     list, page by page -> watch -+- its time is over, or it broke off -> watch again from where it was
           ^                      |
           +----- 410 Gone -------+   (what the watch needs is no longer there)
+          +- it cannot go on ----+   (the API server stumbles over what comes next, time after time)
 
 What is known stays until the API server says otherwise: a list counts only when its last page is there, and only then
 is what it no longer has taken for gone. An object that cannot be read is a Problem, and its last good state stays. Only
@@ -21,7 +22,7 @@ import msgspec
 
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources.finding import Finding
-from ingressd.source.cluster.api import NO_ANSWER, Api, ApiError, Status
+from ingressd.source.cluster.api import BAD_ANSWER, NO_ANSWER, SILENT, Api, ApiError, Status
 from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import Kind
 from ingressd.source.cluster.outage import Outage
@@ -33,6 +34,13 @@ TURN = 50
 """Objects read before other work gets its turn: some milliseconds."""
 GRACE = 30.0
 """Seconds that the API server may take longer to end a watch than it was asked to."""
+STUMBLES = 3
+"""Attempts in a row to go on from a version that an API server may fail; after that, there is a new list."""
+AWAY = (NO_ANSWER, 401, 429, 502, 503)
+"""Statuses that say nothing about what was asked for: nobody is there, knows us, or has time."""
+SILENCES = 2
+"""Watches in a row that say nothing at all; after that, there is a new list. An API server whose storage was put back
+to an earlier state is silent until it gets to our version again."""
 
 Name = tuple[str, str]
 """Namespace and name."""
@@ -50,6 +58,8 @@ class Timing(NamedTuple):
     """After which a watch is opened again: the API server sends a bookmark about once a minute."""
     steady: float = 1.0
     """How long a watch without news goes on before it counts as one that works."""
+    again: float = 60.0
+    """Before it is tried again whether an object may be watched; then twice as long, up to an hour."""
     poll: float = 30.0
     """Between two looks at a named object that is not watched."""
     reads: float = 20.0
@@ -116,6 +126,7 @@ class ListWatch(Generic[T]):
         self._opened: float | None = None
         """When the watch of this attempt was opened."""
         self._refusals = 0
+        self._silences = 0
         self._backoff = Backoff(timing.shortest, timing.longest)
 
     def problems(self) -> Iterator[Problem]:
@@ -147,11 +158,11 @@ class ListWatch(Generic[T]):
             self._verb = "watch"
             await self._watch()
             if not self._was_steady():
-                raise ApiError(NO_ANSWER, "", "the watch ended as soon as it had begun")
+                raise ApiError(BAD_ANSWER, "", "the watch ended as soon as it had begun")
         except ApiError as error:
             return self._failed(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return self._failed(ApiError(NO_ANSWER, "", f"the answer is not what an API server says: {error}"))
+            return self._failed(ApiError(BAD_ANSWER, "", f"the answer is not what an API server says: {error}"))
         self._backoff.reset()
         return 0.0
 
@@ -166,16 +177,20 @@ class ListWatch(Generic[T]):
             self._backoff.reset()
         pause = max(self._backoff.pause(), error.retry_after)
         self.error = error.message
-        if error.status == 410:
-            self._version = ""
-        elif is_refusal(error):
-            self._version = ""  # without the right to watch, a list now and then has to do
+        if is_refusal(error):
             self._refusals += 1
             # An API server that has just started may refuse for a moment what it allows.
             if self._refusals > 1 or not self.listed or not self._patient:
+                self._version = ""  # without the right to watch, a list now and then has to do
                 self._note_refusal(refusal(self.kind, self._verb, self._namespace, error))
             self._outage.found(self)
-        elif self._backoff.failures > 1:
+            return pause
+        self._silences += self._opened is not None and error.reason == SILENT
+        stuck = self._backoff.failures > STUMBLES and error.status not in AWAY
+        if error.status == 410 or stuck or self._silences >= SILENCES:
+            self._version = ""
+            self._silences = 0
+        if error.status != 410 and self._backoff.failures > 1:
             self._outage.lost(self, self.heard, f"{self.kind.name}: {error.message}")
         return pause
 
@@ -259,6 +274,7 @@ class ListWatch(Generic[T]):
         if event.type == "ERROR":
             raise msgspec.json.decode(event.object, type=Status).error()
         self.heard = monotonic()
+        self._silences = 0
         metadata = decode_object(event.object).metadata
         name = (metadata.namespace, metadata.name)
         if event.type == "DELETED":

@@ -5,12 +5,13 @@ watch, so it is bounded: WATCHED of them are watched, in the order in which they
 once. The others are read every `Timing.poll` seconds; those that are missing sooner, after 0.5, 1, 2 ... seconds,
 because somebody is about to make them. Of more than a few hundred each is read more seldom, so that all of them make
 `Timing.reads` requests a second, and CONCURRENT are made at a time. Where only `get` is granted, and not `list` and
-`watch`, all are read in this way.
+`watch`, all are read in this way; whether they may be watched by now is tried again ever less often.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from math import inf
 from random import uniform
 from time import monotonic
 
@@ -28,6 +29,8 @@ from ingressd.source.cluster.refusal import refusal
 
 WATCHED = 50
 CONCURRENT = 8
+SELDOM = 3600.0
+"""Seconds between two attempts to watch what we were never allowed to."""
 JITTER = 0.1
 """By which part a pause between two looks is longer or shorter."""
 
@@ -35,14 +38,17 @@ JITTER = 0.1
 class _One:
     """What is known of one object that is referred to."""
 
-    def __init__(self, ref: ObjectRef) -> None:
+    def __init__(self, ref: ObjectRef, timing: Timing) -> None:
         self.ref = ref
         self.resource: Resource | None = None
         self.settled = False
         """Whether it was read, found missing, or refused."""
         self.problems: tuple[Problem, ...] = ()
         self.watch: ListWatch[Resource] | None = None
-        self.watchable = True
+        self.rights = Backoff(timing.again, SELDOM)
+        """Of attempts to watch it that were refused."""
+        self.watch_from = -inf
+        """When it may be tried to watch it, in time.monotonic()."""
         self.heard: float | None = None
         self.restarts = 0
         self.task: asyncio.Task[None] | None = None
@@ -78,7 +84,7 @@ class Named:
         for ref in self._ones.keys() - refs:
             self._drop(self._ones.pop(ref))
         for ref in sorted(refs - self._ones.keys()):
-            one = self._ones[ref] = _One(ref)
+            one = self._ones[ref] = _One(ref, self._timing)
             if self._running:
                 self._start(one)
 
@@ -134,7 +140,7 @@ class Named:
         backoff = Backoff(self._timing.shortest, self._timing.poll)
         try:
             while True:
-                if one.watchable and self._free:
+                if self._free and monotonic() >= one.watch_from:
                     await self._watch(one)
                 await asyncio.sleep(await self._look(one, backoff))
         finally:
@@ -160,7 +166,9 @@ class Named:
         self._free -= 1
         try:
             await watch.run()
-            one.watchable = False
+            if watch.listed:
+                one.rights.reset()  # an API server that has just started may refuse for a moment what it allows
+            one.watch_from = monotonic() + max(self._timing.again, one.rights.pause())
         finally:
             self._free += 1
             one.watch = None

@@ -8,11 +8,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
+import msgspec
+import pytest
+
 from ingressd.source.cluster.access import Access
+from ingressd.source.cluster.api import NO_ANSWER, Api, ApiError, Status
+from ingressd.source.cluster.kinds import LISTED, NAMED
 from ingressd.source.cluster.named import WATCHED
 from ingressd.source.cluster.source import Scope
+from ingressd.source.cluster.wire import Page, decode_event, decode_object, decode_page
 from tests.source.cluster.fake import Object, endpoint_slice, ingress, secret, service
-from tests.source.cluster.followed import QUICK, Followed, following
+from tests.source.cluster.followed import DEADLINE, QUICK, Followed, following
 
 
 class World(Protocol):
@@ -22,6 +28,10 @@ class World(Protocol):
 
     @property
     def access(self) -> Access: ...
+
+    @property
+    def stranger(self) -> Access:
+        """With a token that the API server does not know."""
 
     async def put(self, value: Object) -> None:
         """Creates or replaces an object, in `namespace`."""
@@ -162,6 +172,89 @@ async def namespaces_are_selected_by_their_labels(world: World) -> None:
         await followed.until(lambda: followed.hosts() == {"b.example", "c.example"})
 
 
+async def lists_come_in_pages_of_one_moment(world: World) -> None:
+    for name in ("a", "b", "c"):
+        await world.put(ingress(name))
+    async with _using(world.access) as api:
+        first = await _page(api, world, limit="2")
+        assert _names(first) == ["a", "b"]
+        await world.put(ingress("late"))
+        await world.delete("Ingress", "c")
+        second = await _page(api, world, **{"limit": "2", "continue": first.metadata.more})
+        assert _names(second) == ["c"]
+        assert not second.metadata.more
+        assert second.metadata.resource_version == first.metadata.resource_version
+        lines = _watch(world, second.metadata.resource_version)
+        async with api.lines(*lines, silence=DEADLINE, total=DEADLINE) as events:
+            seen = [decode_event(await anext(events)) for _ in range(2)]
+        names = [decode_object(event.object).metadata.name for event in seen]
+        assert [(event.type, name) for event, name in zip(seen, names, strict=True)] == [
+            ("ADDED", "late"),
+            ("DELETED", "c"),
+        ]
+
+
+async def pages_and_watches_of_what_is_no_longer_kept_are_gone(world: World) -> None:
+    for name in ("a", "b", "c"):
+        await world.put(ingress(name))
+    async with _using(world.access) as api:
+        first = await _page(api, world, limit="2")
+        await world.put(ingress("late"))
+        await world.expire()
+        with pytest.raises(ApiError) as caught:
+            await _page(api, world, **{"limit": "2", "continue": first.metadata.more})
+        assert (caught.value.status, caught.value.reason) == (410, "Expired")
+        lines = _watch(world, first.metadata.resource_version)
+        async with api.lines(*lines, silence=DEADLINE, total=DEADLINE) as events:
+            event = decode_event(await anext(events))
+        error = msgspec.json.decode(event.object, type=Status).error()
+        assert (event.type, error.status, error.reason) == ("ERROR", 410, "Expired")
+
+
+async def who_is_not_known_is_told_so(world: World) -> None:
+    async with _using(world.stranger) as api:
+        with pytest.raises(ApiError) as caught:
+            await _page(api, world)
+    assert (caught.value.status, caught.value.reason) == (401, "Unauthorized")
+
+
+async def what_is_not_there_is_told_so(world: World) -> None:
+    kind = NAMED["Secret"]
+    async with _using(world.access) as api:
+        with pytest.raises(ApiError) as caught:
+            await api.request("GET", kind.path(world.namespace, "missing"))
+    assert (caught.value.status, caught.value.reason) == (404, "NotFound")
+
+
+@asynccontextmanager
+async def _using(access: Access) -> AsyncIterator[Api]:
+    api = Api(access)
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+async def _page(api: Api, world: World, **query: str) -> Page:
+    """Of Ingresses. The connection may have been cut before: then it is asked for again."""
+    for last in (False, True):
+        try:
+            return decode_page(await api.request("GET", LISTED[0].path(world.namespace), query))
+        except ApiError as error:
+            if last or error.status != NO_ANSWER:
+                raise
+    raise AssertionError
+
+
+def _names(page: Page) -> list[str]:
+    return [decode_object(item).metadata.name for item in page.items or ()]
+
+
+def _watch(world: World, version: str) -> tuple[str, dict[str, str]]:
+    """Path and query of a watch of Ingresses."""
+    return LISTED[0].path(world.namespace), {"watch": "true", "resourceVersion": version, "timeoutSeconds": "60"}
+
+
 def _has_value(followed: Followed, world: World, name: str, value: str) -> bool:
     return followed.secret(name, world.namespace) == value
 
@@ -175,4 +268,8 @@ CASES: tuple[Case, ...] = (
     named_objects_are_read_when_something_refers_to_them,
     named_objects_beyond_the_watched_are_read_now_and_then,
     namespaces_are_selected_by_their_labels,
+    lists_come_in_pages_of_one_moment,
+    pages_and_watches_of_what_is_no_longer_kept_are_gone,
+    who_is_not_known_is_told_so,
+    what_is_not_there_is_told_so,
 )

@@ -103,6 +103,8 @@ class FakeApi:
         self.gone_in_watch = True
         """Whether 410 comes as an event of the watch, as the real one does, or as the status of the response."""
         self.port = 0
+        self._rests: dict[str, tuple[int, list[Object]]] = {}
+        """By the token that asks for it: version and items of the rest of a list, as it was when it was begun."""
         self._news = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -263,20 +265,22 @@ class FakeApi:
         return found
 
     def _list(self, asked: Request) -> Object:
-        version, begin = self.version, 0
         if token := asked.query.get("continue"):
-            version, begin = map(int, base64.b64decode(token).decode().split("/"))
+            version, found = self._rests[token]
             if version < self.oldest:
                 raise Refusal(410, "Expired", "The provided continue parameter is too old")
-        found = [value for _, value in sorted(self.objects[asked.kind].items()) if selects(asked, value)]
+        else:
+            version = self.version
+            found = [value for _, value in sorted(self.objects[asked.kind].items()) if selects(asked, value)]
         limit = min(self.page, int(asked.query.get("limit", "1000000")))
-        end = begin + limit
         metadata: Object = {"resourceVersion": str(version)}
-        if end < len(found):
-            metadata["continue"] = base64.b64encode(f"{version}/{end}".encode()).decode()
+        if rest := found[limit:]:
+            metadata["continue"] = f"rest-{len(self._rests)}"
+            self._rests[metadata["continue"]] = version, rest
         # As in the real one, the items of a list do not say what they are.
-        items = [{key: part for key, part in value.items() if key not in ("kind", "apiVersion")} for value in found]
-        return {"kind": f"{asked.kind}List", "apiVersion": "v1", "metadata": metadata, "items": items[begin:end]}
+        named = ("kind", "apiVersion")
+        items = [{key: part for key, part in value.items() if key not in named} for value in found[:limit]]
+        return {"kind": f"{asked.kind}List", "apiVersion": "v1", "metadata": metadata, "items": items}
 
     async def _watch(self, request: web.Request, asked: Request) -> web.StreamResponse:
         since = int(asked.query["resourceVersion"])

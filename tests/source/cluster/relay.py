@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Relay:
-    """Between clients and a port on 127.0.0.1."""
+    """Between clients and a port, on 127.0.0.1 unless `host` is another."""
 
-    def __init__(self, to: int) -> None:
-        self._to = to
+    def __init__(self, to: int, host: str) -> None:
+        self._to = host, to
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
         self._passing.set()
@@ -32,7 +32,7 @@ class Relay:
         """One connection."""
         self._writers.add(writer)
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+            far_reader, far_writer = await asyncio.open_connection(*self._to)
         except OSError:
             writer.transport.abort()
             self._writers.discard(writer)
@@ -54,8 +54,8 @@ class Relay:
 
 
 @asynccontextmanager
-async def relay(to: int) -> AsyncIterator[Relay]:
-    made = Relay(to)
+async def relay(to: int, host: str = "127.0.0.1") -> AsyncIterator[Relay]:
+    made = Relay(to, host)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
     try:

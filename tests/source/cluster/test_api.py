@@ -1,6 +1,7 @@
 """Requests: credentials, errors, lines."""
 
 import asyncio
+import os
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kubernetes_asyncio.client.configuration import Configuration
 
+from ingressd.source.cluster import access as access_module
+from ingressd.source.cluster import api as api_module
 from ingressd.source.cluster.access import Access, AccessError, Kubeconfig, ServiceAccount
-from ingressd.source.cluster.api import NO_ANSWER, Api, ApiError
+from ingressd.source.cluster.api import LONGEST_PAUSE, NO_ANSWER, Api, ApiError
+from tests.kit import eventually
 from tests.source.cluster.conftest import ConfigFile
 from tests.source.cluster.fake import TOKEN, FakeApi, Refusal, fake_api, ingress
 
@@ -63,6 +67,12 @@ async def test_a_refusal_has_status_reason_message_and_pause(fake: FakeApi, acce
         "later, please",
         7,
     )
+
+
+async def test_nobody_has_us_wait_for_a_day(fake: FakeApi, access: Access) -> None:
+    fake.refuse = lambda request: Refusal(429, "TooManyRequests", "tomorrow", after=86400)
+    async with using(access) as api:
+        assert (await failure(api)).retry_after == LONGEST_PAUSE
 
 
 async def test_what_is_no_status_of_kubernetes_is_said_by_its_http_status(access: Access, fake: FakeApi) -> None:
@@ -134,18 +144,24 @@ async def test_a_token_file_beside_the_kubeconfig_is_read_again(fake: FakeApi, k
         await api.request("GET", INGRESSES)
 
 
+VERSION = "client.authentication.k8s.io/v1"
+
+
+def plugin(*arguments: str) -> dict[str, Any]:
+    """Python, as a credential plugin."""
+    return {"apiVersion": VERSION, "command": sys.executable, "args": list(arguments)}
+
+
 async def test_a_plugin_is_asked_again(fake: FakeApi, kubeconfig: ConfigFile) -> None:
     answer = kubeconfig.beside("answer")
-    version = "client.authentication.k8s.io/v1"
 
     def says(token: str) -> None:
         status = {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}
-        answer.write_text(yaml.safe_dump({"apiVersion": version, "kind": "ExecCredential", "status": status}))
+        answer.write_text(yaml.safe_dump({"apiVersion": VERSION, "kind": "ExecCredential", "status": status}))
 
     script = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1]).read()), sys.stdout, default=str)"
-    plugin = {"apiVersion": version, "command": sys.executable, "args": ["-c", script, str(answer)]}
     says(TOKEN)
-    async with using(with_user(kubeconfig, {"exec": plugin})) as api:
+    async with using(with_user(kubeconfig, {"exec": plugin("-c", script, str(answer))})) as api:
         await api.request("GET", INGRESSES)
         fake.token = "another"
         says("another")
@@ -154,6 +170,41 @@ async def test_a_plugin_is_asked_again(fake: FakeApi, kubeconfig: ConfigFile) ->
         answer.unlink()
         error = await failure(api)
     assert (error.status, kubeconfig.path in error.message) == (NO_ANSWER, True)
+
+
+async def test_a_plugin_that_does_not_answer_is_ended(
+    fake: FakeApi, kubeconfig: ConfigFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_module, "PLUGIN_TIMEOUT", 1)
+    pid = kubeconfig.beside("pid")
+    script = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
+    async with using(with_user(kubeconfig, {"exec": plugin("-c", script, str(pid))})) as api:
+        error = await failure(api)
+    assert (error.status, f"{sys.executable} has not answered within 1 s" in error.message) == (NO_ANSWER, True)
+    assert not fake.requests
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({"command": "/no/such/plugin"}, "/no/such/plugin: No such file"), ({}, "exec: process returned 1. sorry")],
+)
+async def test_why_a_plugin_fails_is_said(kubeconfig: ConfigFile, more: dict[str, Any], said: str) -> None:
+    user = {"exec": {**plugin("-c", "import sys; sys.exit('sorry')"), **more}}
+    async with using(with_user(kubeconfig, user)) as api:
+        error = await failure(api)
+    assert (error.status, said in error.message, kubeconfig.path in error.message) == (NO_ANSWER, True, True)
+
+
+async def test_a_plugin_may_say_much(fake: FakeApi, kubeconfig: ConfigFile) -> None:
+    script = f"""
+import json, sys
+sys.stderr.write("x" * 1000000)
+json.dump({{"apiVersion": "{VERSION}", "kind": "ExecCredential", "status": {{"token": "{TOKEN}"}}}}, sys.stdout)
+"""
+    async with using(with_user(kubeconfig, {"exec": plugin("-c", script)})) as api:
+        await api.request("GET", INGRESSES)
 
 
 async def test_the_context_decides_which_cluster(fake: FakeApi, kubeconfig: ConfigFile) -> None:
@@ -287,6 +338,40 @@ async def test_silence_and_the_whole_time_end_it(fake: FakeApi, access: Access) 
                     await anext(lines)
             assert caught.value.status == NO_ANSWER
             assert caught.value.message
+
+
+async def test_a_response_that_does_not_begin_is_given_up(
+    kubeconfig: ConfigFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a watch may be silent once it is there."""
+    monkeypatch.setattr(api_module, "READ_TIMEOUT", 0.1)
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    silent = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    kubeconfig.edit(lambda config: config["clusters"][0]["cluster"].update(server=f"http://127.0.0.1:{port}"))
+    async with silent, using(Kubeconfig(kubeconfig.path, "")) as api:
+        with pytest.raises(ApiError, match="no answer in time"):
+            async with api.lines(INGRESSES, {}, silence=DEADLINE, total=DEADLINE):
+                pass
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="what timers a connection has is in /proc on Linux only")
+async def test_the_kernel_asks_whether_a_silent_watch_is_still_there(fake: FakeApi, access: Access) -> None:
+    """As field 5 of /proc/net/tcp says: a timer for keep-alive is 02, none 00 (proc(5))."""
+    query = {"watch": "true", "resourceVersion": "100"}
+    end = f"0100007F:{fake.port:04X}"
+
+    def timers() -> set[str]:
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        return {fields[5].split(":")[0] for fields in lines if fields[2] == end and fields[3] == "01"}
+
+    async with using(access) as api, api.lines(INGRESSES, query, silence=DEADLINE, total=DEADLINE):
+        # Another one runs while data is not acknowledged.
+        await eventually(lambda: timers() == {"02"}, "the connection is probed", explain=lambda: str(timers()))
 
 
 async def test_a_connection_that_breaks_is_no_answer(fake: FakeApi, access: Access) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from ingressd.source.cluster.access import Access
+from ingressd.source.cluster.access import Access, Kubeconfig
 from tests.source.cluster.cases import CASES, Case
+from tests.source.cluster.conftest import ConfigFile
 from tests.source.cluster.fake import FakeApi, Object, namespace
 
 
@@ -12,9 +13,10 @@ class FakeWorld:
 
     namespace = "shop"
 
-    def __init__(self, api: FakeApi, access: Access) -> None:
+    def __init__(self, api: FakeApi, access: Access, stranger: Access) -> None:
         self.api = api
         self.access = access
+        self.stranger = stranger
 
     async def put(self, value: Object) -> None:
         self.api.put(value)
@@ -40,8 +42,10 @@ class FakeWorld:
 
 
 @pytest.fixture
-def world(fake: FakeApi, access: Access) -> FakeWorld:
-    return FakeWorld(fake, access)
+def world(fake: FakeApi, access: Access, kubeconfig: ConfigFile) -> FakeWorld:
+    path = kubeconfig.beside("stranger")
+    path.write_text(fake.kubeconfig("nobody knows this one"))
+    return FakeWorld(fake, access, Kubeconfig(str(path), ""))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

@@ -13,8 +13,9 @@ from ingressd.resources import Ingress, Resource, parse_json
 from ingressd.source.cluster.access import Access
 from ingressd.source.cluster.api import Api
 from ingressd.source.cluster.kinds import LISTED
-from ingressd.source.cluster.listwatch import ListWatch, Name, Timing
+from ingressd.source.cluster.listwatch import STUMBLES, ListWatch, Name, Timing
 from ingressd.source.cluster.outage import Outage
+from tests.kit import eventually
 from tests.source.cluster.fake import FakeApi, Refusal, Request, ingress
 from tests.source.cluster.followed import DEADLINE, QUICK
 
@@ -216,12 +217,50 @@ async def test_types_of_events_nobody_knows_are_passed_over(fake: FakeApi, acces
 async def test_a_silent_watch_is_opened_again(fake: FakeApi, access: Access) -> None:
     async with keeping(access, QUICK._replace(silence=0.05)) as kept:
         await fake.until(lambda: fake.watches)
+
+        def speak_in_the_next(request: Request) -> None:
+            fake.silent = request.verb != "watch"
+
         fake.silent = True
+        fake.refuse = speak_in_the_next
         fake.put(ingress("web"))
-        await fake.until(asked(fake, "watch")(3))
-        fake.silent = False
+        await kept.until(lambda: kept.hosts)
+        assert len(fake.asked("watch")) == 2
+        assert len(fake.asked("list")) == 1
+
+
+async def test_after_two_silent_watches_there_is_a_new_list(fake: FakeApi, access: Access) -> None:
+    """The storage of the API server was put back to an earlier state: it has nothing to say to those who know more."""
+    for name in ("old", "new"):
+        fake.put(ingress(name))
+    async with keeping(access, QUICK._replace(silence=0.05)) as kept:
+        await fake.until(lambda: fake.watches)
+        fake.silent = True
+        del fake.objects["Ingress"]["shop", "new"]
+        fake.version = 101
+        await kept.until(lambda: set(kept.hosts) == {"old"})
+        await fake.until(lambda: fake.asked("watch")[-1].query["resourceVersion"] == "101")
+
+
+async def test_an_api_server_that_is_away_costs_no_new_list(fake: FakeApi, access: Access) -> None:
+    async with keeping(access) as kept:
+        await fake.until(lambda: fake.watches)
+        await fake.stop()
+        await eventually(lambda: kept.watch.restarts >= 2 * STUMBLES, "it was tried again and again")
+        fake.put(ingress("web"))
+        await fake.start()
         await kept.until(lambda: kept.hosts)
         assert len(fake.asked("list")) == 1
+
+
+async def test_what_a_watch_cannot_get_over_a_new_list_does(fake: FakeApi, access: Access) -> None:
+    """Not a version that is gone, but an API server that fails from this version on, and only in watches."""
+    fake.refuse = lambda request: Refusal(500, "InternalError", "no") if request.verb == "watch" else None
+    async with keeping(access) as kept:
+        await fake.until(asked(fake, "watch")(1))
+        fake.put(ingress("web"))
+        await kept.until(lambda: kept.hosts)
+        assert len(fake.asked("watch")) >= STUMBLES + 1, "first it is tried again"
 
 
 async def test_a_watch_that_ends_at_once_over_and_over_makes_pauses(fake: FakeApi, access: Access) -> None:
@@ -339,6 +378,7 @@ async def test_an_api_server_that_has_just_started_may_refuse_for_a_moment(fake:
         fake.put(ingress("web"))
         await kept.until(lambda: kept.hosts)
         assert kept.notes == notes
+        assert len(fake.asked("list")) == 1, "the version is kept"
 
 
 async def test_a_kind_that_is_not_served_is_named(fake: FakeApi, access: Access) -> None:

@@ -106,6 +106,22 @@ async def test_a_role_that_grants_get_alone_is_enough(fake: FakeApi, access: Acc
         assert len(fake.asked("list", "Secret")) == 1, "what is refused is not asked for again and again"
 
 
+async def test_what_is_refused_for_a_moment_is_watched_again(fake: FakeApi, access: Access) -> None:
+    """As by an API server that has just started."""
+    fake.put(secret("tls"))
+    fake.put(ingress("web", tls="tls"))
+    async with following(access, timing=QUICK._replace(again=0.2)) as followed:
+        await followed.ready()
+        await fake.until(lambda: fake.asked("watch", "Secret"))
+        fake.refuse = no_list
+        fake.cut()
+        await fake.until(lambda: fake.asked("get", "Secret"))
+        fake.refuse = lambda request: None
+        await fake.until(lambda: [watch for watch in fake.watches if watch.request.kind == "Secret"])
+        fake.put(secret("tls", "b"))
+        await followed.until(lambda: followed.secret("tls") == "b")
+
+
 async def test_what_must_not_be_read_is_a_problem_and_keeps_nobody_waiting(fake: FakeApi, access: Access) -> None:
     fake.refuse = lambda request: Refusal(403, "Forbidden", "no") if request.kind == "Secret" else None
     fake.put(ingress("web", tls="tls"))
