@@ -4,6 +4,7 @@ It holds the objects, what they translate to, and what was published last. Every
 controller.
 """
 
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +13,11 @@ from functools import cached_property
 import msgspec
 
 from ingressd.control.dns import Addresses, with_addresses
-from ingressd.model import Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
-from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Service, Store
+from ingressd.model import SELF_SIGNED, Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
+from ingressd.model.tls import reveal
+from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Secret, Service, Store
 from ingressd.source.base import Changes
-from ingressd.translate import Options, Translation, Translator
+from ingressd.translate import Keyring, Options, Translation, Translator
 
 Locate = Callable[[Problem], Problem]
 """Adds the file and line of a problem, as far as the source knows them."""
@@ -35,7 +37,9 @@ class Published:
     @cached_property
     def checksum(self) -> int:
         """Of the snapshot's content: equal snapshots have equal ones, in every controller. 32 bits."""
-        return zlib.crc32(msgspec.msgpack.encode(self.snapshot))
+        certificates = tuple(one for one in self.snapshot.certificates if one.name != SELF_SIGNED)
+        snapshot = msgspec.structs.replace(self.snapshot, certificates=certificates)
+        return zlib.crc32(msgspec.msgpack.encode(snapshot, enc_hook=reveal))
 
     def ingresses(self) -> set[tuple[str, str]]:
         """Namespace and name of every Ingress that has a route."""
@@ -46,8 +50,11 @@ class Published:
 class Reconciler:
     """Keeps what the objects say and what was published of it."""
 
-    def __init__(self, options: Options, locate: Locate) -> None:
+    def __init__(self, options: Options, locate: Locate, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since 1970."""
         self._options = options
+        self._clock = clock
+        self._keyring = Keyring()
         self._locate = locate
         self._store = Store()
         self._source_problems: tuple[Problem, ...] = ()
@@ -55,8 +62,10 @@ class Reconciler:
         """Of the last translation; None if there is none that could be used."""
         self._services: set[tuple[str, str]] = set()
         """Those that have changed since, themselves or in their endpoints: namespace and name."""
-        self._only_endpoints = True
-        """Whether nothing else has changed since."""
+        self._secrets: set[tuple[str, str]] = set()
+        """The same of Secrets."""
+        self._only_small = True
+        """Whether nothing else but endpoints and Secrets has changed since."""
         self._translation = Translation(Snapshot())
         self.ours: Mapping[ObjectRef, Ingress] = {}
         """The Ingresses that are ours. The same mapping as long as nothing has been translated anew."""
@@ -81,6 +90,11 @@ class Reconciler:
         """The objects that have to be read by name, sorted."""
         return self._translation.references
 
+    @property
+    def due(self) -> int | None:
+        """When rebuild() has something to do though nothing has changed, in seconds since 1970."""
+        return self._translation.due
+
     def dns_names(self) -> frozenset[str]:
         """The names that have to be resolved for clusters."""
         return frozenset(cluster.dns_name for cluster in self._dns_clusters)
@@ -102,27 +116,36 @@ class Reconciler:
         return changed
 
     def _note_change(self, *selves: Resource | None) -> None:
-        """Something has changed: what it was, what it is. Endpoints alone are no reason to translate all anew."""
+        """Something has changed: what it was, what it is. Endpoints and Secrets alone are no reason to translate all
+        anew."""
         for one in selves:
             if isinstance(one, EndpointSlice):
                 self._services.add((one.namespace, one.service))
             elif isinstance(one, Endpoints | Service):
                 self._services.add((one.namespace, one.name))
-            self._only_endpoints &= one is None or isinstance(one, EndpointSlice | Endpoints)
+            elif isinstance(one, Secret):
+                self._secrets.add((one.namespace, one.name))
+            self._only_small &= one is None or isinstance(one, EndpointSlice | Endpoints | Secret)
 
     def rebuild(self) -> None:
         """Works out what the objects mean now."""
         translator, self._translator = self._translator, None  # if this fails, all is translated the next time
         services, self._services = self._services, set()
-        only_endpoints, self._only_endpoints = self._only_endpoints, True
-        if translator is None or not only_endpoints:
-            translator = Translator(self._store, self._options, translator, services)
+        secrets, self._secrets = self._secrets, set()
+        only_small, self._only_small = self._only_small, True
+        now = int(self._clock())
+        if translator is None or not only_small:
+            translator = Translator(self._store, self._options, self._keyring, now, translator, services)
             clusters = translator.translation.snapshot.clusters
             self._dns_clusters = tuple(cluster for cluster in clusters if cluster.dns_name)
             passed_over = set(translator.translation.passed_over)
             self.ours = {one.ref: one for one in self._store.ingresses if one.ref not in passed_over}
-        elif services:
-            translator.update_endpoints(services)
+        else:
+            if services:
+                translator.update_endpoints(services)
+            due = translator.translation.due
+            if translator.names_any(secrets) or (due is not None and due <= now):
+                translator.update_secrets(now)
         self._translator = translator
         self._translation = translator.translation
 

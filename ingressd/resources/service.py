@@ -25,12 +25,14 @@ class ServiceType(StrEnum):
 
 
 class ServicePort(Part, frozen=True):
-    """ServicePort. `target_port` is the pods' port, by number or by the name of a container port; None: as `port`."""
+    """ServicePort. `target_port` is the pods' port, by number or by the name of a container port; None: as `port`.
+    `app_protocol` is what is spoken there, as `https`."""
 
     port: int | None = None
     name: str = ""
     protocol: str = "TCP"
     target_port: int | str | None = None
+    app_protocol: str = ""
 
     @property
     def numeric_target(self) -> int | None:

@@ -4,7 +4,17 @@ What belongs here is the meaning of objects together: whose they are, who wins, 
 with an object alone is found in `resources`, before it gets here.
 """
 
+from ingressd.translate.keyring import Keyring, secret_name
 from ingressd.translate.options import CONTROLLER_CLASS, INGRESS_CLASS, Options
 from ingressd.translate.translation import Translation, Translator, translate
 
-__all__ = ["CONTROLLER_CLASS", "INGRESS_CLASS", "Options", "Translation", "Translator", "translate"]
+__all__ = [
+    "CONTROLLER_CLASS",
+    "INGRESS_CLASS",
+    "Keyring",
+    "Options",
+    "Translation",
+    "Translator",
+    "secret_name",
+    "translate",
+]

@@ -1,10 +1,11 @@
-"""What is said about the annotations of an Ingress: none has an effect yet, so each meant for us is a Problem."""
+"""What is said about the annotations of an Ingress: each that is meant for us and has no effect is a Problem."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 
 from ingressd.resources.nearest import Words
+from ingressd.translate import tls_annotations
 from ingressd.translate.annotation_keys import (
     ALIASES,
     KEYS,
@@ -50,11 +51,14 @@ def _fault(key: str) -> tuple[str, str] | None:
     domain, slash, name = key.rpartition("/")
     prefix = domain + slash
     if prefix == PREFIX:
+        if name in tls_annotations.KEYS:
+            return None
         return (UNSUPPORTED, _unsupported(name)) if name in _KNOWN else (UNKNOWN, _unknown(key, name))
     if prefix == OWN_PREFIX:
         return UNKNOWN, _unknown(key, name)
     if prefix in LIKE_PREFIXES and name in _KNOWN:
-        return MISPLACED, f"{key} is read by nobody: the key is {PREFIX}{name}. {_unsupported(name)}"
+        more = "" if name in tls_annotations.KEYS else f". {_unsupported(name)}"
+        return MISPLACED, f"{key} is read by nobody: the key is {PREFIX}{name}{more}"
     return None
 
 

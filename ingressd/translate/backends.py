@@ -18,6 +18,9 @@ SERVICE_NOT_FOUND = "ServiceNotFound"
 PORT_NOT_FOUND = "PortNotFound"
 NO_ENDPOINTS = "NoEndpoints"
 
+HTTPS = frozenset(("https", "kubernetes.io/wss"))
+"""Values of a Service port's appProtocol that mean TLS (v1 ServicePort)."""
+
 
 class Fault(NamedTuple):
     """Why a backend cannot serve; `field` is the place below the backend."""
@@ -29,11 +32,13 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a backend. A cluster without endpoints answers 503. `problems` are those of EndpointSlices."""
+    """What became of a backend. A cluster without endpoints answers 503. `problems` are those of EndpointSlices.
+    `https`: its Service port says that its endpoints speak TLS."""
 
     cluster: Cluster
     fault: Fault | None = None
     problems: tuple[Problem, ...] = ()
+    https: bool = False
 
 
 class Refreshed(NamedTuple):
@@ -92,6 +97,14 @@ class Backends:
         port = ServiceBackendPort(number=service.spec.ports[0].port)
         return self._use(ClusterKey(source.namespace, source.name, str(port)), port, source, "")
 
+    def speaks_https(self, key: ClusterKey) -> bool:
+        """Whether the appProtocol of a Service port that was resolved says so."""
+        return self._outcomes[key].https
+
+    def name_of(self, key: ClusterKey) -> str:
+        """The DNS name of the Service behind a cluster that was resolved."""
+        return self._outcomes[key].cluster.dns_name or f"{key.service}.{key.namespace}.svc"
+
     def forget_former(self) -> None:
         """All backends are resolved: what was found before is of no use any more."""
         self._former = {}
@@ -141,14 +154,16 @@ class Backends:
         if port.protocol != "TCP":
             message = f"port {key.port} of Service {key.service} is {port.protocol}: HTTP needs a TCP port"
             return Outcome(Cluster(key), Fault("ProtocolNotTCP", message, "service.port"))
+        https = port.app_protocol in HTTPS
         if external:
-            return _external(key, service, port)
+            return _external(key, service, port)._replace(https=https)
         found = find_endpoints(self._store, service, port)
         cluster = Cluster(key, found.endpoints)
         if found.endpoints:
-            return Outcome(cluster, None, found.problems)
+            return Outcome(cluster, None, found.problems, https)
         message = f"Service {key.service} {found.why}: requests are answered with 503"
-        return Outcome(cluster, Fault(NO_ENDPOINTS, message, "service.name", Severity.WARNING), found.problems)
+        fault = Fault(NO_ENDPOINTS, message, "service.name", Severity.WARNING)
+        return Outcome(cluster, fault, found.problems, https)
 
 
 def _problem(source: ObjectRef, field: str, fault: Fault) -> Problem:

@@ -6,11 +6,12 @@ Ingresses come oldest first; whoever claims a path or a default first has it, an
 from collections import defaultdict
 from typing import NamedTuple
 
-from ingressd.model import PathKind, PathMatch, Policy, Problem, Route, Severity, VirtualHost
+from ingressd.model import PathKind, PathMatch, Problem, Route, Severity, VirtualHost
 from ingressd.resources import Ingress, IngressBackend
 from ingressd.resources.finding import listing, shown
 from ingressd.translate.backends import Backends
 from ingressd.translate.paths import path_match, path_remarks
+from ingressd.translate.policies import Policies
 
 CONFLICT = "PathConflict"
 DEFAULT_CONFLICT = "DefaultBackendConflict"
@@ -84,24 +85,25 @@ class Hosts:
             message = f"the default backend of {_named(name)} belongs to {_owner(host.default, claim)}"
             self._problems.append(Problem(claim.ingress.ref, DEFAULT_CONFLICT, message, claim.field))
 
-    def virtual_hosts(self, backends: Backends, policy: Policy) -> tuple[VirtualHost, ...]:
+    def virtual_hosts(self, backends: Backends, policies: Policies) -> tuple[VirtualHost, ...]:
         """All of them, sorted, with the Problems of what was claimed in vain."""
-        return tuple(self._virtual_host(name, self._hosts[name], backends, policy) for name in sorted(self._hosts))
+        return tuple(self._virtual_host(name, self._hosts[name], backends, policies) for name in sorted(self._hosts))
 
-    def _virtual_host(self, name: str, host: Host, backends: Backends, policy: Policy) -> VirtualHost:
+    def _virtual_host(self, name: str, host: Host, backends: Backends, policies: Policies) -> VirtualHost:
         if host.losers:
             self._report_conflicts(name, host)
         if len(host.claims) > 1:
             self._report_shadowed(host)
-        routes = [
-            _route(PathMatch(*key), claim, f"{claim.field}.backend", backends, policy)
-            for key, claim in host.claims.items()
-        ]
+
+        def route(path: PathMatch, claim: Claim, field: str) -> Route:
+            cluster = backends.resolve(claim.ingress.ref, claim.backend, field)
+            policy = policies.of(claim.ingress, name, path.value, cluster)
+            return Route(path, claim.ingress.ref, cluster, field, policy)
+
+        routes = [route(PathMatch(*key), claim, f"{claim.field}.backend") for key, claim in host.claims.items()]
         routes.sort(key=lambda route: route.path.precedence, reverse=True)
         default = host.default
-        return VirtualHost(
-            name, tuple(routes), _route(DEFAULT_PATH, default, default.field, backends, policy) if default else None
-        )
+        return VirtualHost(name, tuple(routes), route(DEFAULT_PATH, default, default.field) if default else None)
 
     def _report_conflicts(self, name: str, host: Host) -> None:
         for key, losers in host.losers.items():
@@ -136,11 +138,6 @@ class Hosts:
                 )
                 place = f"{loser.field}.path"
                 self._problems.append(Problem(loser.ingress.ref, SHADOWED, message, place, Severity.WARNING))
-
-
-def _route(path: PathMatch, claim: Claim, field: str, backends: Backends, policy: Policy) -> Route:
-    source = claim.ingress.ref
-    return Route(path, source, backends.resolve(source, claim.backend, field), field, policy)
 
 
 def _owner(winner: Claim, loser: Claim) -> str:

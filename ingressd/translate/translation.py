@@ -4,44 +4,57 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from ingressd.model import ObjectRef, Problem, Route, Severity, Snapshot
+from ingressd.model import ClusterKey, ObjectRef, Problem, Route, Severity, Snapshot, VirtualHost
 from ingressd.resources import Ingress, Store
-from ingressd.resources.finding import listing, shown
+from ingressd.resources.finding import shown
 from ingressd.resources.store import Name
 from ingressd.translate.annotations import CANARY, annotation_faults, is_canary
 from ingressd.translate.backends import Backends
 from ingressd.translate.classes import CLASS_ANNOTATION, Classes
 from ingressd.translate.hosts import DEFAULT_PATH, Hosts
+from ingressd.translate.keyring import Keyring
 from ingressd.translate.options import Options
+from ingressd.translate.policies import Policies
+from ingressd.translate.tls_annotations import annotation_field, tls_annotations
+from ingressd.translate.tls_hosts import Resolved, TlsHosts
 
 
 class Translation(msgspec.Struct, frozen=True):
     """All sorted. `problems` are distinct; `passed_over` are the Ingresses of other controllers; `references` are the
-    Secrets that our Ingresses name, whether they exist or not."""
+    Secrets that our Ingresses and the flags name, whether they exist or not; `due` is when a new translation would give
+    something else though no object has changed, in seconds since 1970: the time of a certificate begins or ends."""
 
     snapshot: Snapshot
     problems: tuple[Problem, ...] = ()
     passed_over: tuple[ObjectRef, ...] = ()
     references: tuple[ObjectRef, ...] = ()
+    due: int | None = None
 
 
-def translate(store: Store, options: Options) -> Translation:
+def translate(store: Store, options: Options, now: int | None = None) -> Translation:
     """The desired state of all objects together. The same objects give an equal result, in whatever order they came.
+    `now` is in seconds since 1970; without it no certificate is too old or too young.
 
     Never raises for a bad object: what it asks for and cannot have is a Problem, and the rest goes on.
     """
-    return Translator(store, options).translation
+    return Translator(store, options, Keyring(), now).translation
 
 
 class Translator:
-    """A translation of a store, and what it takes to bring it up to date when only endpoints have changed."""
+    """A translation of a store, with what it takes to bring it up to date when only endpoints or Secrets change."""
 
     def __init__(
-        self, store: Store, options: Options, former: "Translator | None" = None, changed: Collection[Name] = ()
+        self,
+        store: Store,
+        options: Options,
+        keyring: Keyring,
+        now: int | None,
+        former: "Translator | None" = None,
+        changed: Collection[Name] = (),
     ) -> None:
         """The result is the same with and without `former`, a translation of the same store from before; but with it
         only the Services that have `changed` since (namespace and name), themselves or in their endpoints, are looked
-        at."""
+        at. The `keyring` has the certificates that are in use; `now` is as translate() has it."""
         classes = Classes(store.ingress_classes, options)
         ours: list[Ingress] = []
         passed_over: list[ObjectRef] = []
@@ -54,24 +67,58 @@ class Translator:
         self._problems: list[Problem] = []
         """All but those of backends, which endpoints may change."""
         hosts = Hosts(self._problems)
+        self._store = store
+        self._keyring = keyring
         self._backends: Backends = Backends(store, former._backends if former is not None else None, changed)
-        references: set[ObjectRef] = set()
+        self._tls_hosts = TlsHosts(options, self._problems)
+        policies = Policies(options, self._tls_hosts, self._backends, self._problems)
+        passing: dict[ObjectRef, bool] = {}
+        """The Ingresses whose TLS is to be passed through."""
         for ingress in ours:
             self._problems += _remarks(ingress)
             if is_canary(ingress.metadata.annotations):
                 self._problems.append(_no_canary(ingress.ref))
-            else:
-                hosts.add(ingress)
-                references.update(_references(ingress))
-        snapshot = Snapshot(
-            virtual_hosts=hosts.virtual_hosts(self._backends, options.policy),
-            default=_default(options, self._backends, self._problems),
-            clusters=self._backends.clusters,
-        )
+                continue
+            said = tls_annotations(ingress.metadata.annotations, ingress.namespace)
+            for fault in said.faults:
+                self._problems.append(Problem(ingress.ref, fault.reason, fault.message, fault.field, fault.severity))
+            if said.passthrough:
+                passing[ingress.ref] = False
+            hosts.add(ingress)
+            policies.add(ingress, said)
+            self._tls_hosts.add(ingress, said)
+        virtual_hosts = hosts.virtual_hosts(self._backends, policies)
+        default = _default(options, self._backends, self._problems)
         self._backends.forget_former()
-        self._places = {cluster.key: at for at, cluster in enumerate(snapshot.clusters)}
+        passthrough = self._passthrough(options, virtual_hosts, passing)
+        self._tls_hosts.set_hosts([host.host for host in virtual_hosts], passthrough)
+        references = tuple(sorted(set(self._tls_hosts.references())))
+        self._secrets = frozenset((ref.namespace, ref.name) for ref in references)
+        clusters = self._backends.clusters
+        self._places = {cluster.key: at for at, cluster in enumerate(clusters)}
+        self._resolved = Resolved()
         self.translation = Translation(
-            snapshot, self._all_problems(), tuple(sorted(passed_over)), tuple(sorted(references))
+            Snapshot(virtual_hosts, clusters, default), passed_over=tuple(sorted(passed_over)), references=references
+        )
+        self.update_secrets(now)
+
+    def names_any(self, secrets: Collection[Name]) -> bool:
+        """Whether any of these Secrets is one of `references`."""
+        return not self._secrets.isdisjoint(secrets)
+
+    def update_secrets(self, now: int | None) -> None:
+        """Brings the translation up to date with Secrets and with the time, which is as translate() has it. The result
+        is that of a new translation, as long as nothing else has changed in the store."""
+        self._resolved = found = self._tls_hosts.resolve(self._store, self._keyring, now)
+        snapshot = msgspec.structs.replace(
+            self.translation.snapshot,
+            certificates=found.certificates,
+            trust_bundles=found.trust_bundles,
+            tls_hosts=found.tls_hosts,
+            default_certificate=found.default_certificate,
+        )
+        self.translation = msgspec.structs.replace(
+            self.translation, snapshot=snapshot, problems=self._all_problems(), due=found.due
         )
 
     def update_endpoints(self, services: Iterable[Name]) -> None:
@@ -88,7 +135,30 @@ class Translator:
             self.translation = msgspec.structs.replace(self.translation, problems=self._all_problems())
 
     def _all_problems(self) -> tuple[Problem, ...]:
-        return tuple(sorted({*self._problems, *self._backends.problems()}))
+        return tuple(sorted({*self._problems, *self._backends.problems(), *self._resolved.problems}))
+
+    def _passthrough(
+        self, options: Options, virtual_hosts: Iterable[VirtualHost], passing: dict[ObjectRef, bool]
+    ) -> dict[str, ClusterKey]:
+        """The hosts whose path `/` belongs to an Ingress that asks for it, and where that leads."""
+        found: dict[str, ClusterKey] = {}
+        for host in virtual_hosts if passing else ():
+            routes = [route for route in host.routes if route.path.value == "/"]
+            route = next(iter(routes), host.default)
+            if host.host and route is not None and route.source in passing and route.cluster is not None:
+                passing[route.source] = True
+                if options.ssl_passthrough:
+                    found[host.host] = route.cluster
+        for ref, used in passing.items():
+            if not options.ssl_passthrough:
+                message = "ssl-passthrough needs the flag --enable-ssl-passthrough: TLS ends here"
+            elif not used:
+                message = "ssl-passthrough needs a rule with a host whose path / belongs to this Ingress: TLS ends here"
+            else:
+                continue
+            field = annotation_field("ssl-passthrough")
+            self._problems.append(Problem(ref, "PassthroughNotServed", message, field))
+        return found
 
 
 def _default(options: Options, backends: Backends, problems: list[Problem]) -> Route | None:
@@ -104,13 +174,6 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
         problems.append(Problem(source, "InvalidValue", message))
         return Route(DEFAULT_PATH, source, None, policy=options.policy)
     return Route(DEFAULT_PATH, source, backends.resolve_first_port(source), policy=options.policy)
-
-
-def _references(ingress: Ingress) -> Iterator[ObjectRef]:
-    """The Secrets it names."""
-    for tls in ingress.spec.tls:
-        if tls.secret_name:
-            yield ObjectRef("Secret", ingress.namespace, tls.secret_name)
 
 
 def _no_canary(ref: ObjectRef) -> Problem:
@@ -129,8 +192,3 @@ def _remarks(ingress: Ingress) -> Iterator[Problem]:
         message = f"{shown(annotated)} is not read: spec.ingressClassName is {shown(named)} and goes first"
         field = f"metadata.annotations[{CLASS_ANNOTATION}]"
         yield Problem(ingress.ref, "ClassAnnotationIgnored", message, field, Severity.WARNING)
-    if ingress.spec.tls:
-        hosts = dict.fromkeys(host for tls in ingress.spec.tls for host in tls.hosts)
-        served = listing(list(hosts)) if hosts else "every host of this Ingress"
-        message = f"HTTPS is not served yet, only HTTP: {served}"
-        yield Problem(ingress.ref, "TLSNotServed", message, "spec.tls", Severity.WARNING)

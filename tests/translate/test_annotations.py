@@ -8,6 +8,7 @@ import pytest
 
 from ingressd.translate.annotation_keys import ALIASES, KEYS, MEANT, MEANT_BEGINNINGS, PROTECTIVE, REMARKS
 from ingressd.translate.annotations import MISPLACED, UNKNOWN, UNSUPPORTED, annotation_faults
+from ingressd.translate.tls_annotations import KEYS as TLS_KEYS
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "ingress-nginx.md"
 PREFIX = "nginx.ingress.kubernetes.io/"
@@ -29,12 +30,17 @@ if REFERENCE.is_file():
         assert set(listed) == KEYS
 
 
-@pytest.mark.parametrize("key", sorted(KEYS | ALIASES.keys()))
-def test_every_known_key_is_reported_with_its_full_name(key: str) -> None:
+@pytest.mark.parametrize("key", sorted((KEYS | ALIASES.keys()) - TLS_KEYS))
+def test_every_key_without_effect_is_reported_with_its_full_name(key: str) -> None:
     [(field, reason, message)] = annotation_faults({PREFIX + key: "x"})
     assert field == f"metadata.annotations[{PREFIX}{key}]"
     assert reason == UNSUPPORTED
     assert key in message or "snippet" in key
+
+
+def test_keys_that_have_an_effect_are_known() -> None:
+    assert TLS_KEYS <= KEYS
+    assert not list(annotation_faults({PREFIX + key: "x" for key in TLS_KEYS}))
 
 
 def test_reasons() -> None:

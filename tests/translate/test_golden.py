@@ -15,7 +15,8 @@ CASES = sorted(path.name.removesuffix(".yaml") for path in GOLDEN.glob("*.yaml")
 def written(case: str) -> str:
     """What is expected of a case, as its file should have it."""
     manifests = read((GOLDEN / f"{case}.yaml").read_text())
-    lines = summary(translate(store_of(manifests.resources), manifests.options), manifests.problems)
+    translation = translate(store_of(manifests.resources), manifests.options, manifests.now)
+    lines = summary(translation, manifests.problems)
     return yaml.safe_dump(lines, sort_keys=False, width=10_000, allow_unicode=True)
 
 

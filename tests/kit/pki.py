@@ -1,0 +1,135 @@
+"""Certificates for tests: authorities, what they issue, and lists of what they revoke."""
+
+import datetime
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+DAY = datetime.timedelta(days=1)
+
+
+class Issued(NamedTuple):
+    """PEM: the certificate, those of its issuers without the root, and its key (PKCS #8)."""
+
+    certificate: bytes
+    issuers: bytes
+    key: bytes
+
+    @property
+    def chain(self) -> bytes:
+        return self.certificate + self.issuers
+
+
+def make_key(kind: str = "ecdsa") -> PrivateKey:
+    """`ecdsa` (P-256), `rsa` (2048 bits; slow), `rsa1024` or `ed25519`."""
+    match kind:
+        case "ecdsa":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            return rsa.generate_private_key(65537, int(kind.removeprefix("rsa") or 2048))
+
+
+def key_pem(key: PrivateKey, password: bytes = b"") -> bytes:
+    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+class Authority:
+    """A root, or with `parent` an intermediate authority."""
+
+    def __init__(self, name: str = "Test Root", parent: "Authority | None" = None) -> None:
+        self._parent = parent
+        self._key = make_key()
+        self.name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test Trust"),
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+            ]
+        )
+        issuer = parent or self
+        builder = _builder(self.name, issuer.name, self._key)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(authority=True), critical=True)
+        self.certificate = builder.sign(issuer._key, hashes.SHA256())
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(
+        self,
+        *names: str,
+        common_name: str = "",
+        key: str | PrivateKey = "ecdsa",
+        start: datetime.datetime | None = None,
+        end: datetime.datetime | None = None,
+    ) -> Issued:
+        """For servers and clients; `names` are its DNS names, and without any it has no alternative names at all."""
+        private = make_key(key) if isinstance(key, str) else key
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or (names[0] if names else "nobody"))])
+        builder = _builder(subject, self.name, private, start, end)
+        if names:
+            alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        builder = builder.add_extension(_usage(authority=False), critical=True)
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        made = builder.sign(self._key, hashes.SHA256())
+        issuers = b""
+        authority: Authority | None = self
+        while authority is not None and authority._parent is not None:
+            issuers += authority.pem
+            authority = authority._parent
+        return Issued(made.public_bytes(serialization.Encoding.PEM), issuers, key_pem(private))
+
+    def revocations(self, revoked: Sequence[Issued] = ()) -> bytes:
+        """A list (PEM) of the certificates that are revoked."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name)
+        builder = builder.last_update(now - DAY).next_update(now + DAY)
+        for one in revoked:
+            number = x509.load_pem_x509_certificate(one.certificate).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - DAY).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: PrivateKey,
+    start: datetime.datetime | None = None,
+    end: datetime.datetime | None = None,
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start or now - DAY)
+        .not_valid_after(end or now + 30 * DAY)
+    )
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
