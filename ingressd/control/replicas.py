@@ -1,7 +1,8 @@
 """Whether another replica of this controller goes on when this one stops.
 
 Listing pods would need a right that nothing else here does. The EndpointSlices of the Service in front of the
-controller name its pods too, and they are watched anyway. What they do not show counts as "another goes on".
+controller name its pods too, those that have an address, and they are watched anyway. Where they do not show our own
+pod, it counts as "another goes on".
 """
 
 from collections.abc import Iterable
