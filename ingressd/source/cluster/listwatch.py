@@ -36,6 +36,9 @@ GRACE = 30.0
 """Seconds that the API server may take longer to end a watch than it was asked to."""
 STUMBLES = 3
 """Attempts in a row to go on from a version that an API server may fail; after that, there is a new list."""
+CERTAIN = 4
+"""Refusals in a row after which we go on without what they are about. That takes about a second, after which an API
+server that has just started has read the roles."""
 AWAY = (NO_ANSWER, 401, 429, 502, 503)
 """Statuses that say nothing about what was asked for: nobody is there, knows us, or has time."""
 SILENCES = 2
@@ -129,6 +132,11 @@ class ListWatch(Generic[T]):
         self._silences = 0
         self._backoff = Backoff(timing.shortest, timing.longest)
 
+    @property
+    def refused_for_good(self) -> bool:
+        """Whether it was refused so often that it is not because the API server has just started."""
+        return self.refused is not None and self._refusals >= CERTAIN
+
     def problems(self) -> Iterator[Problem]:
         """Of objects that cannot be read, and of rights that are missing."""
         for found in self._problems.values():
@@ -183,6 +191,8 @@ class ListWatch(Generic[T]):
             if self._refusals > 1 or not self.listed or not self._patient:
                 self._version = ""  # without the right to watch, a list now and then has to do
                 self._note_refusal(refusal(self.kind, self._verb, self._namespace, error))
+            if self._refusals == CERTAIN:
+                self._noted()
             self._outage.found(self)
             return pause
         self._silences += self._opened is not None and error.reason == SILENT

@@ -23,7 +23,7 @@ from ingressd.resources import Resource, parse_json
 from ingressd.source.cluster.api import Api, ApiError
 from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import NAMED
-from ingressd.source.cluster.listwatch import ListWatch, Name, Timing
+from ingressd.source.cluster.listwatch import CERTAIN, ListWatch, Name, Timing
 from ingressd.source.cluster.outage import Outage
 from ingressd.source.cluster.refusal import refusal
 
@@ -222,7 +222,8 @@ class Named:
             self._settle(one, ())
         elif error.status == 403:
             self._heard(one)
-            self._settle(one, (refusal(NAMED[ref.kind], "get", ref.namespace, error, ref.name),))
+            settled = one.settled or backoff.failures >= CERTAIN
+            self._settle(one, (refusal(NAMED[ref.kind], "get", ref.namespace, error, ref.name),), settled)
         else:
             self._outage.lost(one, one.heard, f"{ref}: {error.message}")
         return pause

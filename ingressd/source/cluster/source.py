@@ -52,6 +52,8 @@ class ClusterSource:
         """What has changed and is not given yet; None for what is gone."""
         self._problems: tuple[Problem, ...] = ()
         self._problems_changed = False
+        self._moved: set[str] = set()
+        """Namespaces that were selected or dropped; their objects are not in `pending` yet."""
         self._complete = False
         """Whether it was told that missing() is empty."""
         self._kinds = [
@@ -141,7 +143,7 @@ class ClusterSource:
 
     def _unlisted(self) -> Iterator[str]:
         for watch in self._all():
-            if not watch.listed and not (watch.kind is INGRESS_CLASS and watch.refused):
+            if not watch.listed and not (watch.kind is INGRESS_CLASS and watch.refused_for_good):
                 why = watch.refused.message if watch.refused else watch.error
                 yield f"{watch.kind.name} objects are not listed yet{f': {why}' if why else ''}"
 
@@ -154,7 +156,8 @@ class ClusterSource:
     # --- what comes from lists and watches
 
     def _changed(self, kind: str, name: Name, resource: Resource | None) -> None:
-        if self._is_selected(name[0]):
+        self._move()
+        if resource is None or self._is_selected(name[0]):
             self._put(ObjectRef(kind, *name), resource)
 
     def _put(self, ref: ObjectRef, resource: Resource | None) -> None:
@@ -166,12 +169,17 @@ class ClusterSource:
         self._news.set()
 
     def _namespace_changed(self, name: Name, namespace: Namespace | None) -> None:
-        """Objects of a namespace that is selected from now on have been read already."""
-        for watch in self._kinds:
-            for (within, each), resource in watch.objects.items():
-                if within == name[1]:
-                    self._put(ObjectRef(watch.kind.name, within, each), resource if namespace is not None else None)
+        self._moved.add(name[1])
         self._noted()
+
+    def _move(self) -> None:
+        """Objects of namespaces that are selected from now on have been read already. All are gone through once,
+        however many namespaces there are."""
+        moved, self._moved = self._moved, set()
+        for watch in self._kinds if moved else ():
+            for name, resource in watch.objects.items():
+                if name[0] in moved:
+                    self._put(ObjectRef(watch.kind.name, *name), resource if self._is_selected(name[0]) else None)
 
     def _is_selected(self, namespace: str) -> bool:
         return not namespace or self._namespaces is None or ("", namespace) in self._namespaces.objects
@@ -180,6 +188,7 @@ class ClusterSource:
 
     def _collect(self) -> Changes | None:
         """What has come since the last time, if it is to be given now."""
+        self._move()
         former, self._problems = self._problems, self._current_problems()
         complete = not self.missing()
         first, self._complete = complete and not self._complete, complete

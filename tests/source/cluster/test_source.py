@@ -91,6 +91,39 @@ async def test_without_the_right_to_ingress_classes_the_rest_goes_on(fake: FakeA
         assert listed == {"Ingress": "shop", "IngressClass": "", "Service": "shop", "EndpointSlice": "shop"}
 
 
+async def test_what_is_refused_for_a_moment_is_waited_for(fake: FakeApi, access: Access) -> None:
+    """An API server that has just started refuses what it allows; ready without it would be ready too soon."""
+    fake.put(ingress("web", tls="tls"))
+    fake.put(ingress_class())
+    fake.put(secret("tls"))
+
+    def refuse_twice(request: Request) -> Refusal | None:
+        first = request.kind in ("IngressClass", "Secret") and len(fake.asked(request.verb, request.kind)) <= 2
+        return Refusal(403, "Forbidden", "not synchronised yet") if first else None
+
+    fake.refuse = refuse_twice
+    async with following(access, watched=0) as followed:
+        await followed.ready()
+        assert followed.has("IngressClass", "ingressd")
+        assert followed.secret("tls") == "a"
+        await followed.until(lambda: not followed.problems)
+
+
+async def test_what_is_deleted_in_a_namespace_that_is_dropped_at_once_is_gone(fake: FakeApi, access: Access) -> None:
+    fake.put(namespace("shop", stage="live"))
+    fake.put(ingress("web"))
+    fake.put(ingress("more", "b.example"))
+    async with following(access, Scope(selector="stage=live")) as followed:
+        await followed.ready()
+        for _ in range(3):
+            fake.put(namespace("shop"))
+            fake.delete("Ingress", "shop", "web")
+            await followed.until(lambda: not followed.objects)
+            fake.put(ingress("web", "c.example"))
+            fake.put(namespace("shop", stage="live"))
+            await followed.until(lambda: followed.hosts() == {"b.example", "c.example"})
+
+
 async def test_a_right_that_is_taken_away_takes_no_object_away(fake: FakeApi, access: Access) -> None:
     fake.put(ingress("web"))
     async with following(access) as followed:
