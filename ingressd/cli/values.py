@@ -1,17 +1,16 @@
 """Texts of flags -> typed values. Each function raises ValueError with a sentence that says what to write instead."""
 
 import ipaddress
-import math
 import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
+from ingressd.resources.duration import parse_duration
 from ingressd.resources.syntax import host_fault, subdomain_fault
 
 E = TypeVar("E", bound=StrEnum)
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?")
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _KEY = rf"(?:{_LABEL}(?:\.{_LABEL})*/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
 _VALUE = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
@@ -19,7 +18,6 @@ _COMPARED = rf"\s*(?:=|==|!=)\s*{_VALUE}"
 _LISTED = rf"\s+(?:in|notin)\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\)"
 _REQUIREMENT = rf"\s*(?:!\s*{_KEY}|{_KEY}(?:{_COMPARED}|{_LISTED})?)\s*"
 _SELECTOR = re.compile(f"{_REQUIREMENT}(?:,{_REQUIREMENT})*")
-_SECONDS = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def text(value: str) -> str:
@@ -58,9 +56,8 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 def duration(value: str) -> float:
     """Seconds, more than 0: `60`, `60s`, `500ms`, `5m`, `1h`."""
-    found = _DURATION.fullmatch(value)
-    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
-    if not 0 < seconds < math.inf:
+    seconds = parse_duration(value)
+    if seconds is None:
         raise ValueError(f"{value!r} is not a duration above 0: write for instance 60, 60s, 500ms, 5m or 1h")
     return seconds
 

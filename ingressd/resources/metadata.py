@@ -15,6 +15,8 @@ from ingressd.resources.finding import Finding, invalid, missing
 from ingressd.resources.syntax import key_fault, label_fault, subdomain_fault
 
 DEFAULT_NAMESPACE = "default"
+OWN_ANNOTATIONS = "ingressd.dev/"
+"""How the keys of our own annotations begin."""
 _NEWEST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -53,6 +55,18 @@ class LabelledMetadata(Metadata, frozen=True):
     labels: dict[str, str] = {}
 
 
+class ServiceMetadata(Metadata, frozen=True):
+    """Of Service. Of its annotations only our own are kept."""
+
+    annotations: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.annotations:
+            own = {key: value for key, value in self.annotations.items() if key.startswith(OWN_ANNOTATIONS)}
+            msgspec.structs.force_setattr(self, "annotations", own)
+
+
 class AnnotatedMetadata(Metadata, frozen=True):
     """Of Ingress."""
 
@@ -65,7 +79,9 @@ class AnnotatedMetadata(Metadata, frozen=True):
         return (self.creation_timestamp or _NEWEST, self.namespace, self.name)
 
 
-AnyMetadata = ClusterMetadata | AnnotatedClusterMetadata | Metadata | LabelledMetadata | AnnotatedMetadata
+AnyMetadata = (
+    ClusterMetadata | AnnotatedClusterMetadata | Metadata | LabelledMetadata | ServiceMetadata | AnnotatedMetadata
+)
 
 
 class KubernetesObject(Part, frozen=True, kw_only=True):
@@ -95,7 +111,7 @@ class KubernetesObject(Part, frozen=True, kw_only=True):
             yield invalid("metadata.name", self.name, fault)
         if self.namespace and (fault := label_fault(self.namespace)):
             yield invalid("metadata.namespace", self.namespace, fault)
-        if isinstance(self.metadata, AnnotatedMetadata | AnnotatedClusterMetadata):
+        if isinstance(self.metadata, AnnotatedMetadata | AnnotatedClusterMetadata | ServiceMetadata):
             for key in self.metadata.annotations:
                 if fault := key_fault(key):
                     yield invalid("metadata.annotations", key, fault)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 from ingressd.resources.finding import Finding, invalid, missing
-from ingressd.resources.metadata import KubernetesObject, Metadata, Part
+from ingressd.resources.metadata import KubernetesObject, Part, ServiceMetadata
 from ingressd.resources.syntax import label_fault, port_fault, subdomain_fault
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -91,7 +91,7 @@ class Service(KubernetesObject, frozen=True, kw_only=True):
     """Service, v1."""
 
     KIND: ClassVar[str] = "Service"
-    metadata: Metadata = Metadata()
+    metadata: ServiceMetadata = ServiceMetadata()
     spec: ServiceSpec = ServiceSpec()
 
     def findings(self) -> Iterator[Finding]:

@@ -6,6 +6,22 @@ Data only: being listed here gives a key no effect.
 PREFIX = "nginx.ingress.kubernetes.io/"
 OWN_PREFIX = "ingressd.dev/"
 
+OWN_KEYS = frozenset(
+    {
+        "health-check-expected-status",
+        "health-check-healthy-threshold",
+        "health-check-host",
+        "health-check-interval",
+        "health-check-path",
+        "health-check-port",
+        "health-check-timeout",
+        "health-check-type",
+        "health-check-unhealthy-threshold",
+        "slow-start",
+    }
+)
+"""Those of ingressd itself, without OWN_PREFIX. They have an effect."""
+
 KEYS = frozenset(
     {
         "affinity",

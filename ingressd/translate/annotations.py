@@ -12,6 +12,7 @@ from ingressd.translate.annotation_keys import (
     LIKE_PREFIXES,
     MEANT,
     MEANT_BEGINNINGS,
+    OWN_KEYS,
     OWN_PREFIX,
     PREFIX,
     PROTECTIVE,
@@ -28,6 +29,7 @@ MISPLACED = "MisplacedAnnotation"
 
 _KNOWN = KEYS | ALIASES.keys()
 _WORDS = Words(_KNOWN)
+_OWN_WORDS = Words(OWN_KEYS)
 _KEYS_REMEMBERED = 1 << 16
 _MOST_KEYS = 100
 
@@ -55,7 +57,9 @@ def _fault(key: str) -> tuple[str, str] | None:
             return None
         return (UNSUPPORTED, _unsupported(name)) if name in _KNOWN else (UNKNOWN, _unknown(key, name))
     if prefix == OWN_PREFIX:
-        return UNKNOWN, _unknown(key, name)
+        return None if name in OWN_KEYS else (UNKNOWN, _unknown_own(key, name))
+    if name in OWN_KEYS and prefix in LIKE_PREFIXES:
+        return MISPLACED, f"{key} is read by nobody: the key is {OWN_PREFIX}{name}"
     if prefix in LIKE_PREFIXES and name in _KNOWN:
         more = "" if name in tls_annotations.KEYS else f". {_unsupported(name)}"
         return MISPLACED, f"{key} is read by nobody: the key is {PREFIX}{name}{more}"
@@ -69,10 +73,17 @@ def _unsupported(name: str) -> str:
     return f"{text}: requests that it should refuse are let through" if name in PROTECTIVE else text
 
 
+def _unknown_own(key: str, name: str) -> str:
+    nearest = "" if name in _KNOWN else _OWN_WORDS.nearest(name)
+    return f"there is no annotation {key}: did you mean {OWN_PREFIX}{nearest}?" if nearest else _unknown(key, name)
+
+
 def _unknown(key: str, name: str) -> str:
     text = f"there is no annotation {key}"
     if name in _KNOWN:
         return f"{text}: did you mean {PREFIX}{name}?"
+    if name in OWN_KEYS:
+        return f"{text}: did you mean {OWN_PREFIX}{name}?"
     if remark := REMARKS.get(name):
         return f"{text}: {remark}"
     meant = MEANT.get(name) or next((key for start, key in MEANT_BEGINNINGS.items() if name.startswith(start)), "")

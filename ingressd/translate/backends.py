@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from ingressd.model import Cluster, ClusterKey, Endpoint, ObjectRef, Problem, Severity
 from ingressd.resources import IngressBackend, Service, ServicePort, ServiceType, Store
 from ingressd.resources.finding import listing, shown
@@ -13,6 +15,7 @@ from ingressd.resources.store import Name
 from ingressd.resources.syntax import port_fault
 from ingressd.translate.addresses import canonical, is_loopback
 from ingressd.translate.endpoints import find_endpoints
+from ingressd.translate.health import Checks
 
 SERVICE_NOT_FOUND = "ServiceNotFound"
 PORT_NOT_FOUND = "PortNotFound"
@@ -51,10 +54,13 @@ class Refreshed(NamedTuple):
 class Backends:
     """Resolves the backends of one translation, each Service port once, and again when its endpoints have changed."""
 
-    def __init__(self, store: Store, former: "Backends | None" = None, changed: Collection[Name] = ()) -> None:
+    def __init__(
+        self, store: Store, checks: Checks, former: "Backends | None" = None, changed: Collection[Name] = ()
+    ) -> None:
         """What `former` found is taken over, but for Services (namespace and name) that have changed since, themselves
         or in their endpoints."""
         self._store = store
+        self._checks = checks
         self._former = former._outcomes if former is not None else {}
         self._changed = changed
         self._outcomes: dict[ClusterKey, Outcome] = {}
@@ -69,7 +75,7 @@ class Backends:
     @property
     def clusters(self) -> tuple[Cluster, ...]:
         """All that were resolved, sorted by key."""
-        found = (outcome.cluster for outcome in self._outcomes.values())
+        found = (self._checked(outcome.cluster) for outcome in self._outcomes.values())
         return tuple(sorted(found, key=lambda cluster: cluster.key))
 
     def resolve(self, source: ObjectRef, backend: IngressBackend, field: str) -> ClusterKey | None:
@@ -127,9 +133,16 @@ class Backends:
             former = self._outcomes[key]
             outcome = self._outcomes[key] = self._outcome(key, self._ports[key])
             if outcome.cluster != former.cluster:
-                clusters.append(outcome.cluster)
+                clusters.append(self._checked(outcome.cluster))
             other_problems |= (outcome.fault, outcome.problems) != (former.fault, former.problems)
         return Refreshed(clusters, other_problems)
+
+    def _checked(self, cluster: Cluster) -> Cluster:
+        """The cluster with its health check and slow start, which are not the Service's alone to say."""
+        check, slow_start = self._checks.of(cluster.key)
+        if check is None and not slow_start:
+            return cluster
+        return msgspec.structs.replace(cluster, health=check, slow_start=slow_start)
 
     def _use(self, key: ClusterKey, port: ServiceBackendPort, source: ObjectRef, field: str) -> ClusterKey:
         if key not in self._outcomes:
@@ -158,7 +171,7 @@ class Backends:
         if external:
             return _external(key, service, port)._replace(https=https)
         found = find_endpoints(self._store, service, port)
-        cluster = Cluster(key, found.endpoints)
+        cluster = Cluster(key, found.endpoints, terminating=found.terminating)
         if found.endpoints:
             return Outcome(cluster, None, found.problems, https)
         message = f"Service {key.service} {found.why}: requests are answered with 503"

@@ -10,11 +10,13 @@ from ingressd.translate.addresses import canonical
 
 
 class Found(NamedTuple):
-    """`endpoints` are sorted and distinct. If there are none, `why` says why, fit to follow the name of the Service."""
+    """`endpoints` are sorted and distinct. If there are none, `why` says why, fit to follow the name of the Service.
+    `terminating` are those that still serve while they terminate; they are among `endpoints` where nothing is ready."""
 
     endpoints: tuple[Endpoint, ...]
     why: str
     problems: tuple[Problem, ...]
+    terminating: tuple[Endpoint, ...] = ()
 
 
 class _Gathered:
@@ -94,7 +96,9 @@ def find_endpoints(store: Store, service: Service, port: ServicePort) -> Found:
     else:
         return Found((), "has no EndpointSlice", ())
     chosen = gathered.ready or gathered.draining
-    return Found(tuple(sorted(chosen)), "" if chosen else gathered.why_none(), tuple(gathered.problems))
+    why = "" if chosen else gathered.why_none()
+    terminating = tuple(sorted(gathered.draining - gathered.ready))
+    return Found(tuple(sorted(chosen)), why, tuple(gathered.problems), terminating)
 
 
 def _address_problems(ref: ObjectRef, bad: Sequence[tuple[str, str]]) -> Iterator[Problem]:

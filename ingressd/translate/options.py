@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ingressd.model import Certificate, Policy
+from ingressd.model import Certificate, HealthCheck, Policy
 
 INGRESS_CLASS = "ingressd"
 CONTROLLER_CLASS = "ingressd.dev/ingress-controller"
@@ -13,7 +13,7 @@ ACME_CHALLENGE = "/.well-known/acme-challenge"
 class Options(msgspec.Struct, frozen=True):
     """Named as the flags are. `default_backend_service` is `namespace/name`, empty for the built-in 404; `policy` that
     of all routes. `fallback_certificate` is used where --default-ssl-certificate gives none; `https_port` is the one
-    that clients see."""
+    that clients see. `health_check` is that of clusters whose objects say nothing of one."""
 
     ingress_class: str = INGRESS_CLASS
     controller_class: str = CONTROLLER_CLASS
@@ -30,3 +30,4 @@ class Options(msgspec.Struct, frozen=True):
     no_tls_redirect_locations: tuple[str, ...] = (ACME_CHALLENGE,)
     ssl_passthrough: bool = False
     ssl_reject_handshake: bool = False
+    health_check: HealthCheck | None = None

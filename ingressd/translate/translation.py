@@ -11,6 +11,7 @@ from ingressd.resources.store import Name
 from ingressd.translate.annotations import CANARY, annotation_faults, is_canary
 from ingressd.translate.backends import Backends
 from ingressd.translate.classes import CLASS_ANNOTATION, Classes
+from ingressd.translate.health import Checks
 from ingressd.translate.hosts import DEFAULT_PATH, Hosts
 from ingressd.translate.keyring import Keyring
 from ingressd.translate.options import Options
@@ -69,7 +70,9 @@ class Translator:
         hosts = Hosts(self._problems)
         self._store = store
         self._keyring = keyring
-        self._backends: Backends = Backends(store, former._backends if former is not None else None, changed)
+        checks = Checks(store, options.health_check)
+        former_backends = former._backends if former is not None else None
+        self._backends: Backends = Backends(store, checks, former_backends, changed)
         self._tls_hosts = TlsHosts(options, self._problems)
         policies = Policies(options, self._tls_hosts, self._backends, self._problems)
         passing: dict[ObjectRef, bool] = {}
@@ -85,6 +88,7 @@ class Translator:
             if said.passthrough:
                 passing[ingress.ref] = False
             hosts.add(ingress)
+            checks.add(ingress)
             policies.add(ingress, said)
             self._tls_hosts.add(ingress, said)
         virtual_hosts = hosts.virtual_hosts(self._backends, policies)
@@ -95,6 +99,7 @@ class Translator:
         references = tuple(sorted(set(self._tls_hosts.references())))
         self._secrets = frozenset((ref.namespace, ref.name) for ref in references)
         clusters = self._backends.clusters
+        self._problems += checks.problems
         self._places = {cluster.key: at for at, cluster in enumerate(clusters)}
         self._resolved = Resolved()
         self.translation = Translation(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from ingressd.model import Cluster, ClusterKey, Policy, Problem, Route, TlsHost, VirtualHost
+from ingressd.model import Cluster, ClusterKey, HealthCheck, Policy, Problem, Route, TlsHost, VirtualHost
 from ingressd.resources import Resource, Store, parse
 from ingressd.translate import Options, Translation, translate
 from tests.translate.secrets import filled
@@ -136,4 +136,16 @@ def _target(route: Route, clusters: Mapping[ClusterKey, Cluster]) -> str:
     endpoints = (
         f"dns {cluster.dns_name}:{cluster.dns_port}" if cluster.dns_name else " ".join(map(str, cluster.endpoints))
     )
-    return f"{name} [{endpoints}], from {place}"
+    return f"{name} [{endpoints}]{_care(cluster)}, from {place}"
+
+
+def _care(cluster: Cluster) -> str:
+    """Health check and slow start; of the check what is not as in HealthCheck()."""
+    words = []
+    if (check := cluster.health) is not None:
+        given, usual = msgspec.structs.asdict(check), msgspec.structs.asdict(HealthCheck())
+        words.append(f"check {check.type}")
+        words += [f"{name} {value}" for name, value in given.items() if name != "type" and value != usual[name]]
+    if cluster.slow_start:
+        words.append(f"slow start {cluster.slow_start:g} s")
+    return f" ({', '.join(words)})" if words else ""
