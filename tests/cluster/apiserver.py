@@ -144,6 +144,11 @@ class Cluster:
         file.write_text(yaml.safe_dump(config))
         return file
 
+    def certificate(self, folder: Path, name: str, life: float) -> dict[str, str]:
+        """The user of a kubeconfig: one in system:masters, with a certificate that is accepted for `life` seconds."""
+        certificate, key = self._keys.client(folder, name, "system:masters", life)
+        return {"client-certificate": str(certificate), "client-key": str(key)}
+
     def answers_at_loopback(self) -> None:
         """Skips a test that has somebody reach the API server by a relay at 127.0.0.1, if its certificate is not for
         that address. It is."""
@@ -272,6 +277,7 @@ class Cluster:
             "--permit-port-sharing",
             f"--tls-cert-file={keys.certificate_file}",
             f"--tls-private-key-file={keys.key_file}",
+            f"--client-ca-file={keys.ca_file}",
             f"--token-auth-file={folder / 'tokens.csv'}",
             "--authorization-mode=RBAC",
             f"--service-account-issuer={ISSUER}",

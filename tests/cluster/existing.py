@@ -102,6 +102,9 @@ class Existing(Cluster):
 
     # --- what only one of our own lets us do
 
+    def certificate(self, folder: Path, name: str, life: float) -> dict[str, str]:
+        self._skip("does not give us its key to sign certificates with")
+
     def short_token(self, account: Object, life: float) -> str:
         self._skip("does not give us its key to sign tokens with")
 

@@ -33,11 +33,21 @@ class Keys:
         authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         self._token_key = ec.generate_private_key(ec.SECP256R1())
         authority = _authority(authority_key)
+        self._authority, self._authority_key = authority, authority_key
         self.ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
         server = _server(server_key, authority, authority_key)
         self.certificate_file.write_bytes(server.public_bytes(serialization.Encoding.PEM))
         self.key_file.write_bytes(_pem(server_key))
         self.token_key_file.write_bytes(_pem(self._token_key))
+
+    def client(self, folder: Path, name: str, group: str, life: float) -> tuple[Path, Path]:
+        """A certificate of a user that is accepted for `life` seconds, and its key: files in `folder`, of this name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate, key_file = folder / f"{name}.crt", folder / f"{name}.key"
+        made = _client(key, name, group, life, self._authority, self._authority_key)
+        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        key_file.write_bytes(_pem(key))
+        return certificate, key_file
 
     def token(self, namespace: str, account: str, uid: str, life: float) -> str:
         """A token of a service account, such as the API server signs, that is accepted for `life` seconds, rounded up
@@ -68,16 +78,24 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _builder(name: str, issuer: str, key: ec.EllipticCurvePublicKey, usage: x509.KeyUsage) -> x509.CertificateBuilder:
+def _builder(
+    name: str,
+    issuer: str,
+    key: ec.EllipticCurvePublicKey,
+    usage: x509.KeyUsage,
+    group: str = "",
+    life: datetime.timedelta = LIFE,
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
+    groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), *groups]))
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - LIFE)
-        .not_valid_after(now + LIFE)
+        .not_valid_after(now + life)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
@@ -116,5 +134,24 @@ def _server(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+
+
+def _client(
+    key: ec.EllipticCurvePrivateKey,
+    name: str,
+    group: str,
+    life: float,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    """Kubernetes takes the common name for the user and the organisation for a group."""
+    (issuer,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    usage, lasts = _usage(signs_certificates=False), datetime.timedelta(seconds=life)
+    return (
+        _builder(name, str(issuer.value), key.public_key(), usage, group, lasts)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .sign(authority_key, hashes.SHA256())
     )

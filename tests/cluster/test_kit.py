@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.apiserver import NOBODY, Access, Cluster, ClusterError
@@ -123,6 +124,9 @@ async def test_without_programs_the_cluster_of_kubeconfig_is_taken(
 ) -> None:
     """Tests run on it, and those that take an API server of their own say why they do not."""
     config = cluster.kubeconfig(tmp_path / "kubeconfig")
+    document = yaml.safe_load(config.read_text())
+    document["users"][0]["user"] = cluster.certificate(tmp_path, "administrator", 3600.0)
+    config.write_text(yaml.safe_dump(document))
     runs = "in_pages", "deleted_namespace", "kubectl_builds"
     skipped = {
         "after_compaction": f"KUBECONFIG={config} does not let us at its etcd",

@@ -1,12 +1,13 @@
 """The cluster source on a real API server: the cases that its fake passes too, and what only a real one has."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ingressd.source.cluster.access import Access, Kubeconfig, ServiceAccount
 from ingressd.source.cluster.source import Scope
@@ -16,7 +17,7 @@ from tests.cluster.assets import Assets
 from tests.cluster.until import until
 from tests.source.cluster.cases import CASES, Case
 from tests.source.cluster.fake import endpoint_slice, ingress, ingress_class, secret, service
-from tests.source.cluster.followed import QUICK, following
+from tests.source.cluster.followed import QUICK, Followed, following
 from tests.source.cluster.relay import Relay, relay
 
 ROLE = """
@@ -99,6 +100,14 @@ async def world(cluster: Cluster, admin: Api, tmp_path: Path) -> AsyncIterator[R
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 async def test_case(case: Case, world: RealWorld) -> None:
     await case(world)
+
+
+async def within_a_second(followed: Followed, condition: Callable[[], bool]) -> bool:
+    """Gives a condition some time to become true, which it need not."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await followed.until(condition)
+    return condition()
 
 
 # --- rights
@@ -198,10 +207,7 @@ async def test_what_an_api_server_refuses_while_it_starts_is_watched_again(
             """Whether the Secret is: only watches break off."""
             before = followed.source.figures()["Secret"].restarts
             world.between.cut()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await followed.until(lambda: followed.source.figures()["Secret"].restarts > before)
-            return followed.source.figures()["Secret"].restarts > before
+            return await within_a_second(followed, lambda: followed.source.figures()["Secret"].restarts > before)
 
         await followed.until(lambda: followed.secret("tls", admin.namespace) == "a")
         await until(watched, "the Secret is watched")
@@ -256,6 +262,33 @@ async def test_a_token_that_is_replaced_is_read_again(cluster: Cluster, admin: A
         await until(refused, "the first token has expired", within=30.0)
         await put(admin, ingress("web"))
         await followed.until(lambda: followed.hosts() == {"a.example"})
+
+
+async def test_a_client_certificate_that_expires_is_read_again(
+    cluster: Cluster, admin: Api, world: RealWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = cluster.kubeconfig(tmp_path / "certified", url=f"https://127.0.0.1:{world.between.port}")
+    config = yaml.safe_load(file.read_text())
+
+    def hand_out(life: float) -> None:
+        config["users"][0]["user"] = cluster.certificate(tmp_path, "somebody", life)
+        file.write_text(yaml.safe_dump(config))
+
+    hand_out(4.0)
+    async with following(Kubeconfig(str(file), ""), Scope(namespace=admin.namespace)) as followed:
+        await followed.ready()
+        await put(admin, ingress("web"))
+        await followed.until(lambda: followed.hosts() == {"a.example"})
+
+        async def refused() -> bool:
+            world.between.cut()  # connections go on for as long as they like
+            return await within_a_second(followed, lambda: "Unauthorized" in caplog.text)
+
+        await until(refused, "the certificate is no longer accepted")
+        assert followed.hosts() == {"a.example"}
+        hand_out(3600.0)
+        await put(admin, ingress("web", "b.example"))
+        await followed.until(lambda: followed.hosts() == {"b.example"})
 
 
 # --- what only a real API server writes
