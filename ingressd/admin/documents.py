@@ -1,6 +1,6 @@
 """The JSON documents of the API, in pieces, so that a large snapshot never holds up the controller's loop for long.
 
-Keys are stable: programs read them. There is nothing secret in a snapshot, and nothing is added here.
+Keys are stable: programs read them. Nothing of a private key is in them: an encoder refuses what holds one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ingressd.admin.view import View, WorkerStatus
-from ingressd.model import Cluster, ClusterKey, PathKind, Problem, Route, VirtualHost
+from ingressd.model import Certificate, Cluster, ClusterKey, PathKind, Problem, Route, TlsHost, VirtualHost
 
 PIECE = 100
 """Virtual hosts or clusters encoded in one go: a few milliseconds."""
@@ -28,6 +28,7 @@ def snapshot(view: View) -> Iterator[bytes]:
         "generation": view.generation,
         "workers": [_worker(status) for status in view.workers()],
         "default": state.default and _route(state.default),
+        "default_certificate": state.default_certificate and str(state.default_certificate),
     }
     # An object is left open after its last member, for the two long arrays to follow.
     yield _encode(head)[:-1]
@@ -35,6 +36,10 @@ def snapshot(view: View) -> Iterator[bytes]:
     yield from _elements(map(_virtual_host, state.virtual_hosts))
     yield b'],"clusters":['
     yield from _elements(map(_cluster, state.clusters))
+    yield b'],"tls_hosts":['
+    yield from _elements(map(_tls_host, state.tls_hosts))
+    yield b'],"certificates":['
+    yield from _elements(map(_certificate, state.certificates))
     yield b"]}"
 
 
@@ -87,6 +92,26 @@ def _route(route: Route) -> dict[str, Any]:
         "source": route.source,
         "field": route.field,
         "policy": route.policy,
+    }
+
+
+def _tls_host(host: TlsHost) -> dict[str, Any]:
+    return {
+        "host": host.host,
+        "certificate": host.certificate and str(host.certificate),
+        "client_auth": host.client_auth and host.client_auth.mode,
+        "passthrough": host.passthrough and _cluster_key(host.passthrough),
+    }
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "name": str(certificate.name),
+        "names": certificate.names,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "serial_number": certificate.serial_number,
+        "issuer": certificate.issuer_common_name,
     }
 
 

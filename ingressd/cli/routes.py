@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ingressd.cli import flags, objects
+from ingressd.cli import flags, objects, tls
 from ingressd.cli.flags import UsageError
 from ingressd.cli.output import OUTPUT, OutputFormat
 from ingressd.control.reconcile import Reconciler
-from ingressd.model import Cluster, ClusterKey, PathKind, Policy, Route, Snapshot
+from ingressd.model import Cluster, ClusterKey, HttpsRedirect, PathKind, Policy, Route, Snapshot, UpstreamTls
 from ingressd.source.base import SourceError
 from ingressd.source.directory import DirectorySource
 
@@ -23,6 +23,7 @@ SUMMARY = "Prints the routing table that Kubernetes manifests give, then their p
 SECTIONS: flags.Sections = {
     "objects": objects.FLAGS,
     "policy of all routes": objects.POLICY_FLAGS,
+    "TLS": tls.TRANSLATED,
     "output": (OUTPUT,),
 }
 HEADINGS = ("HOST", "PATH", "TYPE", "SERVICE", "PORT", "ENDPOINTS", "POLICY", "SOURCE")
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if not manifests:
         raise UsageError("routes needs --manifests PATH")
     source = DirectorySource(manifests)
-    state = Reconciler(objects.translation(values), source.locate)
+    state = Reconciler(tls.translation(values), source.locate)
     try:
         state.take(source.load())
     except SourceError as error:
@@ -158,7 +159,11 @@ def _policy(policy: Policy) -> str:
     return ",".join(_setting(name, value) for name, value in sorted(different)) or "-"
 
 
-def _setting(name: str, value: float) -> str:
+def _setting(name: str, value: object) -> str:
+    if isinstance(value, HttpsRedirect):
+        return f"to-https={value.code}"
+    if isinstance(value, UpstreamTls):
+        return f"upstream-tls={'verified' if value.verify else 'not-verified'}"
     unit = "s" if name.endswith("timeout") else ""
     return f"{name.replace('_', '-')}={value:g}{unit}"
 

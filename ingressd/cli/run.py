@@ -7,12 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+import msgspec
 import uvloop
 
-from ingressd.cli import cluster, flags, objects, writing
+from ingressd.cli import cluster, flags, objects, tls, writing
 from ingressd.cli.flags import Flag, UsageError, Values
 from ingressd.cli.objects import count, seconds
 from ingressd.cli.values import addresses, choice, networks, port, workers
+from ingressd.control import self_signed
 from ingressd.control.cpus import usable_cpus
 from ingressd.control.dns import nameserver
 from ingressd.control.options import Options
@@ -45,9 +47,6 @@ def nameservers(value: str) -> tuple[str, ...]:
 
 
 HTTP_PORT = Flag("http-port", port, 80, "port for HTTP", metavar="PORT", default_text="80")
-HTTPS_PORT = Flag(
-    "https-port", port, 443, "port for HTTPS; accepted, but HTTPS is not served yet", metavar="PORT", default_text="443"
-)
 HEALTHZ_PORT = Flag(
     "healthz-port", port, 10254, "port for health, metrics and the admin API", metavar="PORT", default_text="10254"
 )
@@ -136,8 +135,9 @@ SECTIONS: flags.Sections = {
     "cluster": cluster.FLAGS,
     "what is written to a cluster": writing.FLAGS,
     "policy of all routes": objects.POLICY_FLAGS,
-    "listening": (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT, BIND_ADDRESS),
-    "proxy": (WORKERS, TRUSTED_PROXIES, NAMESERVER),
+    "listening": (HTTP_PORT, tls.HTTPS_PORT, HEALTHZ_PORT, BIND_ADDRESS),
+    "TLS": tls.FLAGS,
+    "proxy": (WORKERS, TRUSTED_PROXIES, tls.USE_PROXY_PROTOCOL, NAMESERVER),
     "logs": (ACCESS_LOG_FORMAT, LOG_LEVEL),
     "times (60, 60s, 500ms, 5m, 1h)": (
         CLIENT_HEADER_TIMEOUT,
@@ -174,7 +174,14 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def controller_options(values: Values, environment: Mapping[str, str]) -> Options:
     """The flags as the controller takes them."""
     number = values[WORKERS]
+    https_port = tls.https_port(values)
+    translation = msgspec.structs.replace(
+        tls.translation(values),
+        https_port=tls.published_port(values),
+        fallback_certificate=None if https_port is None else self_signed.make(),
+    )
     return Options(
+        https=None if https_port is None else Port(tls.HTTPS_PORT.option, https_port, values[BIND_ADDRESS]),
         http=Port(HTTP_PORT.option, values[HTTP_PORT], values[BIND_ADDRESS]),
         admin=Port(HEALTHZ_PORT.option, values[HEALTHZ_PORT], values[BIND_ADDRESS]),
         settings=WorkerSettings(
@@ -196,8 +203,10 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
             trusted_proxies=values[TRUSTED_PROXIES],
             access_log=values[ACCESS_LOG_FORMAT],
             log_level=values[LOG_LEVEL].value,
+            proxy_protocol=values[tls.USE_PROXY_PROTOCOL],
+            tls=tls.settings(values),
         ),
-        translation=objects.translation(values),
+        translation=translation,
         identity=Identity(
             namespace=environment.get("POD_NAMESPACE", ""),
             controller_class=values[objects.CONTROLLER_CLASS_FLAG],

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from socket import socket
 
 from ingressd import __version__
 from ingressd.admin.view import WorkerStatus
@@ -24,7 +23,8 @@ from ingressd.control.holdoff import LONGEST, HoldOff
 from ingressd.control.options import Options
 from ingressd.control.problem_log import ProblemLog
 from ingressd.control.reconcile import Reconciler
-from ingressd.control.workers import CaughtUp, Due, Exited, Said, WorkerEvent, Workers
+from ingressd.control.tickets import PERIOD, Tickets
+from ingressd.control.workers import CaughtUp, Due, Exited, Listeners, Said, WorkerEvent, Workers
 from ingressd.control.writing import Writers, orphans
 from ingressd.link import Report, Serving, frame
 from ingressd.model import ObjectRef, Problem, Snapshot, Update
@@ -33,6 +33,8 @@ from ingressd.telemetry.aggregate import Totals
 from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Page
 
 WORKER_COMMAND: Sequence[str] = (sys.executable, "-m", "ingressd.proxy")
+LONGEST_UNTIL_DATE = 86400.0
+"""Seconds after which dates are looked at again in any case, since clocks are set."""
 STOP_GRACE = 5.0
 """Seconds that workers may take to stop; their own drain takes 3 at most."""
 
@@ -55,19 +57,27 @@ class HeldOff:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeChanged:
+    """The time of a certificate may have begun or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketsDue:
+    """The key of session tickets is old."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     signal: signal.Signals
 
 
-Event = SourceChanged | AddressesChanged | HeldOff | Stop | WorkerEvent
+Event = SourceChanged | AddressesChanged | HeldOff | TimeChanged | TicketsDue | Stop | WorkerEvent
 
 
 class Controller:
     """Owns objects, snapshot and workers. It is also the View that the admin server shows."""
 
-    def __init__(
-        self, options: Options, source: Source, listeners: Sequence[Sequence[socket]], writers: Writers
-    ) -> None:
+    def __init__(self, options: Options, source: Source, listeners: Sequence[Listeners], writers: Writers) -> None:
         """`listeners` are the sockets of each worker."""
         self._events: asyncio.Queue[tuple[float, Event]] = asyncio.Queue()
         """With the time when each was posted, in loop.time()."""
@@ -76,6 +86,7 @@ class Controller:
         self._reconciler = Reconciler(options.translation, source.locate)
         self._problem_log = ProblemLog(_log)
         self._workers = Workers(WORKER_COMMAND, options.settings, listeners, self.post)
+        self._tickets = Tickets()
         self._totals = Totals()
         self._figures = ControllerFigures(config_hash=lambda: self._reconciler.published.checksum)
         build = BuildInfo(__version__, platform.python_version(), compiled_summary(hot_modules()))
@@ -85,6 +96,10 @@ class Controller:
         self._hold_off = HoldOff()
         self._timer: asyncio.TimerHandle | None = None
         """Runs while something that has changed is held off."""
+        self._renewal: asyncio.TimerHandle | None = None
+        """Runs until the key of session tickets is old."""
+        self._date: asyncio.TimerHandle | None = None
+        """Runs until the time of a certificate begins or ends, or for a day at most."""
         self._retranslate = False
         """Whether objects are among what changed, or only addresses."""
         self._spreading: dict[int, float] = {}
@@ -114,6 +129,8 @@ class Controller:
         - a worker that was behind has caught up: it gets the whole state
         - a worker has exited: another one is due, at once or after a pause
         - a worker is due: it is started with the whole state
+        - the time of a certificate begins or ends
+        - the key of session tickets is old: all workers get a new one
         - a signal asks to stop
         - what has changed was held off and is due
 
@@ -143,9 +160,15 @@ class Controller:
                     self._note_exit(event)
                 case Due(number):
                     self._figures.worker_restarts += 1
-                    await self._workers.start(number, self._whole())
+                    await self._start_worker(number)
                 case HeldOff():
                     pass
+                case TimeChanged():
+                    self._note_change(seen, of_objects=True)
+                case TicketsDue():
+                    self._tickets.renew()
+                    self._workers.tell(frame(self._tickets.message))
+                    self._renew_later()
                 case Stop(cause):
                     _log.info("stopping: %s", cause.name)
                     return
@@ -155,8 +178,8 @@ class Controller:
     async def stop(self) -> None:
         """Ends the workers, giving them STOP_GRACE seconds."""
         self._stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in filter(None, (self._timer, self._renewal, self._date)):
+            timer.cancel()
         await self._resolver.close()
         await self._workers.stop(STOP_GRACE)
 
@@ -198,11 +221,29 @@ class Controller:
         gc.collect()
         gc.freeze()
         for worker in list(self._workers):
-            await self._workers.start(worker.number, self._whole())
+            await self._start_worker(worker.number)
+        self._renew_later()
+
+    async def _start_worker(self, number: int) -> None:
+        await self._workers.start(number, frame(self._tickets.message), self._whole())
+
+    def _renew_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._renewal = loop.call_later(PERIOD, self.post, TicketsDue())
+
+    def _look_at_clock_later(self) -> None:
+        """Takes care that the time of certificates is looked at when it begins or ends."""
+        if self._date is not None:
+            self._date.cancel()
+            self._date = None
+        if (due := self._reconciler.due) is not None:
+            pause = min(max(due - time.time(), 0.0), LONGEST_UNTIL_DATE)
+            self._date = asyncio.get_running_loop().call_later(pause, self.post, TimeChanged())
 
     def _translate(self) -> None:
         """Brings what is wanted up to date with the objects."""
         self._reconciler.rebuild()
+        self._look_at_clock_later()
         self._resolver.set_names(self._reconciler.dns_names())
         if self._reconciler.references is not self._needed:
             self._needed = self._reconciler.references
@@ -240,7 +281,8 @@ class Controller:
         if seen is not None and update.generation > 1:  # the first waits for the workers to start, not for a change
             self._spreading[update.generation] = seen
         self._workers.publish(frame(update))
-        _log.log(logging.INFO if update.virtual_hosts or update.removed_hosts else logging.DEBUG, _summary(update))
+        seldom = update.virtual_hosts or update.removed_hosts or update.certificates or update.removed_certificates
+        _log.log(logging.INFO if seldom else logging.DEBUG, _summary(update))
 
     def _whole(self) -> bytes:
         """The state for a worker that has none, or an old one."""
@@ -323,7 +365,8 @@ class Controller:
 
 def _summary(update: Update) -> str:
     """What an update changes, for the log."""
-    changed = len(update.virtual_hosts), len(update.removed_hosts), len(update.clusters), len(update.removed_clusters)
-    return "published generation {}: virtual hosts {} changed, {} removed; clusters {} changed, {} removed".format(
-        update.generation, *changed
-    )
+    counts = [f"virtual hosts {len(update.virtual_hosts)} changed, {len(update.removed_hosts)} removed"]
+    counts.append(f"clusters {len(update.clusters)} changed, {len(update.removed_clusters)} removed")
+    if update.certificates or update.removed_certificates:
+        counts.append(f"certificates {len(update.certificates)} changed, {len(update.removed_certificates)} removed")
+    return f"published generation {update.generation}: {'; '.join(counts)}"

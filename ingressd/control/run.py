@@ -13,6 +13,7 @@ from ingressd.aio import spawn
 from ingressd.control import sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
+from ingressd.control.workers import Listeners
 from ingressd.control.writing import Writers
 from ingressd.source.base import Changes, Source, SourceError
 
@@ -27,12 +28,17 @@ _log = logging.getLogger(__name__)
 async def run(options: Options, source: Source, writers: Writers) -> None:
     """Runs the controller until SIGTERM or SIGINT ends it. Raises SourceError and ListenError before it begins."""
     first = source.load()
-    http = sockets.listen(options.http, options.settings.workers)
+    opened: list[list[socket]] = []
     try:
+        workers = options.settings.workers
+        opened += sockets.listen(options.http, workers)
+        opened += sockets.listen(options.https, workers) if options.https is not None else [[] for _ in range(workers)]
         (admin,) = sockets.listen(options.admin, 1)
-        await _serve(options, source, writers, first, http, admin)
+        http, https = opened[:workers], opened[workers:]
+        listeners = [Listeners(*each) for each in zip(http, https, strict=True)]
+        await _serve(options, source, writers, first, listeners, admin)
     finally:
-        sockets.close(http)
+        sockets.close(opened)
 
 
 async def _serve(
@@ -40,19 +46,21 @@ async def _serve(
     source: Source,
     writers: Writers,
     first: Changes,
-    http: Sequence[Sequence[socket]],
+    listeners: Sequence[Listeners],
     admin: Sequence[socket],
 ) -> None:
-    _log.info("listening on %s", ", ".join(map(sockets.url, http[0])))
+    _log.info("listening on %s", ", ".join(map(sockets.url, listeners[0].http)))
+    if listeners[0].https:
+        _log.info("HTTPS on %s", ", ".join(sockets.url(sock, "https") for sock in listeners[0].https))
     _log.info("admin API on %s", ", ".join(map(sockets.url, admin)))
-    controller = Controller(options, source, http, writers)
+    controller = Controller(options, source, listeners, writers)
     _follow_signals(controller)
     following = spawn(_follow(source, controller), "follow the source")
     try:
         async with serving(controller, admin), writers.running():
             await controller.run(first)
             # New connections are refused from now on, instead of waiting for a worker that does not come.
-            sockets.close(http)
+            sockets.close([group for each in listeners for group in each])
             await asyncio.gather(controller.stop(), writers.finish())
     finally:
         controller.kill()

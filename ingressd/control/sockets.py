@@ -62,10 +62,10 @@ def close(groups: Sequence[Sequence[socket.socket]]) -> None:
             sock.close()
 
 
-def url(sock: socket.socket) -> str:
+def url(sock: socket.socket, scheme: str = "http") -> str:
     """Where `sock` listens, as http://address:port."""
     address, number = sock.getsockname()[:2]
-    return f"http://[{address}]:{number}" if ":" in address else f"http://{address}:{number}"
+    return f"{scheme}://[{address}]:{number}" if ":" in address else f"{scheme}://{address}:{number}"
 
 
 def _any_address() -> str:

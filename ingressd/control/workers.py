@@ -16,7 +16,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -34,6 +34,13 @@ UNLINKED = 2.0
 """Seconds that a process may live on after its link has closed before it is killed."""
 
 _log = logging.getLogger(__name__)
+
+
+class Listeners(NamedTuple):
+    """The listening sockets of one worker."""
+
+    http: Sequence[socket.socket]
+    https: Sequence[socket.socket] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +112,15 @@ class Worker(asyncio.Protocol):
         self._process: asyncio.subprocess.Process | None = None
         self._link: asyncio.Transport | None = None
 
-    async def start(self, command: Sequence[str], listeners: Sequence[socket.socket], first: bytes) -> None:
+    async def start(self, command: Sequence[str], listeners: "Listeners", first: bytes) -> None:
         """Starts the process with its listening sockets and sends `first`. Failing to is posted as Exited."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         ours, theirs = socket.socketpair()
         with theirs:
-            fds = [sock.fileno() for sock in listeners]
-            options = [text for fd in fds for text in ("--listen-fd", str(fd))]
+            http, https = ([sock.fileno() for sock in sockets] for sockets in listeners)
+            options = [text for fd in http for text in ("--listen-fd", str(fd))]
+            options += [text for fd in https for text in ("--tls-listen-fd", str(fd))]
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *command,
@@ -120,7 +128,7 @@ class Worker(asyncio.Protocol):
                     str(theirs.fileno()),
                     *options,
                     stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *fds),
+                    pass_fds=(theirs.fileno(), *http, *https),
                     start_new_session=True,
                 )
             except OSError as error:
@@ -138,6 +146,10 @@ class Worker(asyncio.Protocol):
         self._behind = self._behind or not self._writable
         if not self._behind:
             self._write(update)
+
+    def tell(self, message: bytes) -> None:
+        """Sends a framed message that is no Update and must not be missed."""
+        self._write(message)
 
     def send_whole(self, update: bytes) -> None:
         """Sends a framed Update that holds the whole state."""
@@ -210,7 +222,7 @@ class Workers:
         self,
         command: Sequence[str],
         settings: WorkerSettings,
-        listeners: Sequence[Sequence[socket.socket]],
+        listeners: Sequence[Listeners],
         post: Post,
     ) -> None:
         """`settings` are those of worker 0; `listeners` has the sockets of each of `settings.workers`."""
@@ -227,11 +239,16 @@ class Workers:
     def __getitem__(self, number: int) -> Worker:
         return self._workers[number]
 
-    async def start(self, number: int, update: bytes) -> None:
-        """Starts worker `number`, again or for the first time, with `update` (framed) as its whole state."""
+    async def start(self, number: int, tickets: bytes, update: bytes) -> None:
+        """Starts worker `number`, again or for the first time, with `update` as its whole state. Both are framed."""
         worker = self._workers[number] = Worker(number, self._post)
         settings = msgspec.structs.replace(self._settings, worker=number)
-        await worker.start(self._command, self._listeners[number], frame(settings) + update)
+        await worker.start(self._command, self._listeners[number], frame(settings) + tickets + update)
+
+    def tell(self, message: bytes) -> None:
+        """Sends a framed message that is no Update to all that run."""
+        for worker in self._workers:
+            worker.tell(message)
 
     def publish(self, update: bytes) -> None:
         """Sends a framed Update to all that run."""

@@ -40,7 +40,9 @@ class Policies:
         options = self._options
         wanted = options.ssl_redirect if said.ssl_redirect is None else said.ssl_redirect
         forced = options.force_ssl_redirect if said.force_ssl_redirect is None else said.force_ssl_redirect
-        if not (forced or (wanted and self._tls_hosts.has_block(host))):
+        # Over plain HTTP nobody can show a certificate, so that a host that wants one would be open to all.
+        guarded = self._tls_hosts.asks_clients(host) and said.ssl_redirect is not False
+        if not (forced or guarded or (wanted and self._tls_hosts.has_block(host))):
             return None
         if path.startswith(options.no_tls_redirect_locations):
             return None

@@ -141,6 +141,11 @@ class TlsHosts:
         """Whether a request for this host may count on TLS: some `spec.tls` is for it, or for a wildcard over it."""
         return host in self._blocks or _wildcard(host) in self._blocks
 
+    def asks_clients(self, host: str) -> bool:
+        """Whether nobody gets a response from this host over TLS without a certificate."""
+        _, auth = self._client_auths.get(host, (None, None))
+        return auth is not None and (auth.broken or auth.mode is ClientAuthMode.ON)
+
     def references(self) -> Iterator[ObjectRef]:
         """The Secrets that are named."""
         for claim in self._claims.values():

@@ -6,22 +6,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from ingressd.admin.app import ENDPOINTS, serving
 from ingressd.admin.view import View, WorkerStatus
 from ingressd.control.sockets import Port, listen, url
 from ingressd.model import (
+    SELF_SIGNED,
+    Certificate,
+    ClientAuth,
+    ClientAuthMode,
     Cluster,
     ClusterKey,
     Endpoint,
+    Hidden,
     ObjectRef,
     PathKind,
     PathMatch,
     Problem,
     Route,
+    SecretName,
     Severity,
     Snapshot,
+    TlsHost,
     VirtualHost,
 )
 
@@ -35,6 +43,13 @@ SNAPSHOT = Snapshot(
         Cluster(FRONT, (Endpoint("10.0.0.1", 80), Endpoint("fd00::1", 80))),
         Cluster(ClusterKey("shop", "far", "443"), dns_name="far.example", dns_port=443),
     ),
+    certificates=(
+        Certificate(
+            SecretName("shop", "web"), b"chain", Hidden(b"KEY"), ("shop.example",), 1, 2, "17", "Org", "CA", "ECDSA"
+        ),
+    ),
+    tls_hosts=(TlsHost("shop.example", SecretName("shop", "web"), ClientAuth(ClientAuthMode.OPTIONAL)),),
+    default_certificate=SELF_SIGNED,
 )
 PROBLEM = Problem(WEB, "InvalidPath", "write /", "spec.rules[0]", Severity.ERROR, "a.yaml", 7)
 
@@ -87,12 +102,20 @@ async def test_readiness_says_what_is_missing(lacking: list[str], status: int) -
 
 
 async def test_snapshot() -> None:
-    policy = {"connect_timeout": 5.0, "send_timeout": 60.0, "read_timeout": 60.0, "tries": 3}
+    policy = {
+        "connect_timeout": 5.0,
+        "send_timeout": 60.0,
+        "read_timeout": 60.0,
+        "tries": 3,
+        "https_redirect": None,
+        "upstream_tls": None,
+    }
     source = {"kind": "Ingress", "namespace": "shop", "name": "web"}
     assert await fetched(FakeController(), "/api/snapshot") == {
         "generation": 3,
         "workers": [{"worker": 0, "pid": 41, "generation": 3}, {"worker": 1, "pid": None, "generation": None}],
         "default": None,
+        "default_certificate": "self-signed",
         "virtual_hosts": [
             {
                 "host": "shop.example",
@@ -126,7 +149,30 @@ async def test_snapshot() -> None:
             },
             {"namespace": "shop", "service": "far", "port": "443", "dns_name": "far.example", "endpoints": []},
         ],
+        "tls_hosts": [
+            {"host": "shop.example", "certificate": "shop/web", "client_auth": "optional", "passthrough": None},
+        ],
+        "certificates": [
+            {
+                "name": "shop/web",
+                "names": ["shop.example"],
+                "not_before": 1,
+                "not_after": 2,
+                "serial_number": "17",
+                "issuer": "CA",
+            },
+        ],
     }
+
+
+async def test_nothing_shows_a_key() -> None:
+    """Also of what is added to a snapshot one day: an encoder that was not made for keys refuses them."""
+    async with api(FakeController()) as session, session.get("/api/snapshot") as response:
+        assert "KEY" not in await response.text()
+    assert "KEY" not in repr(SNAPSHOT) + str(SNAPSHOT)
+    for encode in (msgspec.json.encode, msgspec.msgpack.encode, msgspec.to_builtins):
+        with pytest.raises(TypeError):
+            encode(SNAPSHOT)
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 250])

@@ -131,7 +131,14 @@ def test_json(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
         "port": "http",
         "endpoints": ENDPOINTS,
         "dns_name": None,
-        "policy": {"connect_timeout": 5.0, "send_timeout": 60.0, "read_timeout": 60.0, "tries": 3},
+        "policy": {
+            "connect_timeout": 5.0,
+            "send_timeout": 60.0,
+            "read_timeout": 60.0,
+            "tries": 3,
+            "https_redirect": None,
+            "upstream_tls": None,
+        },
         "source": {"kind": "Ingress", "namespace": "shop", "name": "web"},
         "field": "spec.rules[0].http.paths[0].backend",
     }

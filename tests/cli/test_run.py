@@ -10,7 +10,7 @@ from ingressd.cli.run import SECTIONS, controller_options
 from ingressd.control.cpus import usable_cpus
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
-from ingressd.model import AccessLogFormat, Limits, Policy, Timeouts, WorkerSettings
+from ingressd.model import SELF_SIGNED, AccessLogFormat, Limits, Policy, Timeouts, TlsSettings, WorkerSettings
 from ingressd.telemetry.exposition import Identity
 from ingressd.translate import Options as TranslateOptions
 
@@ -20,11 +20,16 @@ def options(*arguments: str, **environment: str) -> Options:
 
 
 def test_defaults_are_those_of_ingress_nginx() -> None:
-    assert options("--workers=2", POD_NAMESPACE="ingress", POD_NAME="ingressd-0") == Options(
+    found = options("--workers=2", POD_NAMESPACE="ingress", POD_NAME="ingressd-0")
+    certificate = found.translation.fallback_certificate
+    assert certificate is not None
+    assert certificate.name == SELF_SIGNED
+    assert found == Options(
         http=Port("--http-port", 80),
+        https=Port("--https-port", 443),
         admin=Port("--healthz-port", 10254),
-        settings=WorkerSettings(worker=0, workers=2),
-        translation=TranslateOptions(),
+        settings=WorkerSettings(worker=0, workers=2, tls=TlsSettings(refuse_misdirected=True)),
+        translation=TranslateOptions(fallback_certificate=certificate),
         identity=Identity("ingress", "ingressd.dev/ingress-controller", "ingressd-0"),
     )
     assert (Timeouts(), Limits().connections, Policy()) == (
@@ -66,7 +71,31 @@ FLAGS: list[tuple[str, str, Callable[[Options], object], object]] = [
     ("proxy-send-timeout", "6s", lambda found: found.translation.policy.send_timeout, 6),
     ("proxy-read-timeout", "7s", lambda found: found.translation.policy.read_timeout, 7),
     ("proxy-next-upstream-tries", "1", lambda found: found.translation.policy.tries, 1),
+    ("profile", "ingress-nginx", lambda found: found.translation.preserve_trailing_slash, False),
+    ("https-port", "8443", lambda found: found.https, Port("--https-port", 8443)),
+    ("https-port", "off", lambda found: found.https, None),
+    ("https-port", "8443", lambda found: found.translation.https_port, 8443),
+    ("published-https-port", "444", lambda found: found.translation.https_port, 444),
+    ("default-ssl-certificate", "a/b", lambda found: found.translation.default_ssl_certificate, "a/b"),
+    ("ssl-reject-handshake", "true", lambda found: found.settings.tls.reject_unknown, True),
+    ("ssl-reject-handshake", "true", lambda found: found.translation.ssl_reject_handshake, True),
+    ("enable-ssl-passthrough", "true", lambda found: found.settings.tls.passthrough, True),
+    ("enable-ssl-passthrough", "true", lambda found: found.translation.ssl_passthrough, True),
+    ("ssl-protocols", "TLSv1.3", lambda found: found.settings.tls.protocols, ("TLSv1.3",)),
+    ("ssl-ciphers", "HIGH:!aNULL", lambda found: found.settings.tls.ciphers, "HIGH:!aNULL"),
+    ("use-proxy-protocol", "true", lambda found: found.settings.proxy_protocol, True),
+    ("ssl-redirect", "true", lambda found: found.translation.ssl_redirect, True),
+    ("force-ssl-redirect", "true", lambda found: found.translation.force_ssl_redirect, True),
+    ("http-redirect-code", "301", lambda found: found.translation.http_redirect_code, 301),
+    (
+        "no-tls-redirect-locations",
+        "/a,/b",
+        lambda found: found.translation.no_tls_redirect_locations,
+        ("/a", "/b"),
+    ),
+    ("hsts", "true", lambda found: found.settings.tls.hsts, "max-age=31536000; includeSubDomains"),
 ]
+HSTS_FLAGS = ("hsts-max-age", "hsts-include-subdomains", "hsts-preload")
 
 
 @pytest.mark.parametrize(("name", "text", "read", "expected"), FLAGS)
@@ -80,17 +109,36 @@ def test_no_flag_is_left_untested() -> None:
     known = {flag.name for section in SECTIONS.values() for flag in section}
     assert known == {name for name, *_ in FLAGS} | {
         objects.MANIFESTS.name,
-        "https-port",
+        *HSTS_FLAGS,
         *(flag.name for flag in (*cluster.FLAGS, *writing.FLAGS)),
     }
 
 
-def test_https_port_is_accepted_and_its_help_says_that_nothing_listens_there() -> None:
-    assert options("--https-port=8443", "--workers=1") == options("--workers=1")
-    (flag,) = [flag for flag in SECTIONS["listening"] if flag.name == "https-port"]
-    assert "not served yet" in flag.help
-    with pytest.raises(UsageError):
-        options("--https-port=x")
+def test_profiles() -> None:
+    """auto is what the class says; a flag goes before the profile."""
+    spec, nginx = options("--workers=1"), options("--workers=1", "--controller-class=k8s.io/ingress-nginx")
+    assert (spec.settings.tls.refuse_misdirected, spec.settings.tls.hsts) == (True, "")
+    assert (spec.translation.ssl_redirect, spec.translation.preserve_trailing_slash) == (False, True)
+    assert (nginx.settings.tls.refuse_misdirected, nginx.settings.tls.hsts) == (
+        False,
+        "max-age=31536000; includeSubDomains",
+    )
+    assert (nginx.translation.ssl_redirect, nginx.translation.preserve_trailing_slash) == (True, False)
+    mixed = options("--profile=ingress-nginx", "--ssl-redirect=false", "--hsts=false")
+    assert (mixed.translation.ssl_redirect, mixed.settings.tls.hsts) == (False, "")
+    assert not options("--profile=spec", "--controller-class=k8s.io/ingress-nginx").translation.ssl_redirect
+
+
+def test_hsts_value() -> None:
+    found = options("--hsts", "--hsts-max-age=0", "--hsts-include-subdomains=false", "--hsts-preload")
+    assert found.settings.tls.hsts == "max-age=0; preload"
+
+
+def test_https_is_off_by_default_only_with_manifests() -> None:
+    assert options("--manifests=x").https is None
+    assert options("--manifests=x").translation.fallback_certificate is None
+    assert options("--manifests=x", "--https-port=0").https == Port("--https-port", 0)
+    assert options("--manifests=x", "--published-https-port=8443").translation.https_port == 8443
 
 
 @pytest.mark.parametrize(
@@ -100,6 +148,13 @@ def test_https_port_is_accepted_and_its_help_says_that_nothing_listens_there() -
         (["--default-backend-service=front"], "--default-backend-service: 'front' does not name a Service"),
         (["--default-backend-service=a/b/c"], "write namespace/name"),
         (["--ingress-class="], "--ingress-class: the value is empty"),
+        (["--https-port=x"], "--https-port: 'x' is not a port: write a number from 0 to 65535"),
+        (["--ssl-protocols=TLSv1"], "--ssl-protocols: 'TLSv1' is not possible: write TLSv1.2, TLSv1.3 or both"),
+        (["--ssl-ciphers=a b"], "--ssl-ciphers: 'a b' is not a list of ciphers"),
+        (["--http-redirect-code=200"], "--http-redirect-code: '200' is not a redirect: write one of 301"),
+        (["--no-tls-redirect-locations=a"], "--no-tls-redirect-locations: 'a' is not a path: write /a"),
+        (["--default-ssl-certificate=a"], "--default-ssl-certificate: 'a' does not name a Secret"),
+        (["--profile=nginx"], "--profile: 'nginx' is not known: write auto, spec or ingress-nginx"),
         (["--proxy-next-upstream-tries=0"], "--proxy-next-upstream-tries: '0' is not a whole number from 1"),
     ],
 )

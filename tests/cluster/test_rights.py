@@ -49,7 +49,8 @@ async def installed(admin: Api, tmp_path: Path) -> AsyncIterator[Install]:
 def running(found: Install, kubeconfig: Path) -> Iterator[None]:
     """`ingressd run` with the arguments of the container, at ports of its own choice."""
     service = found.service["metadata"]
-    more = ["--kubeconfig", str(kubeconfig), "--http-port=0", "--healthz-port=0", "--bind-address=127.0.0.1"]
+    more = ["--kubeconfig", str(kubeconfig), "--http-port=0", "--https-port=0", "--healthz-port=0"]
+    more.append("--bind-address=127.0.0.1")
     published = f"--publish-service={service['namespace']}/{service['name']}"
     with (kubeconfig.parent / "log").open("w") as log:
         process = subprocess.Popen(

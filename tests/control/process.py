@@ -78,6 +78,10 @@ class Running:
     def admin_port(self) -> int:
         return _port(self.line("admin API on "))
 
+    @property
+    def https_port(self) -> int:
+        return _port(self.line("HTTPS on "))
+
     def admin(self, path: str) -> tuple[int, Any]:
         """Status and document of an endpoint of the admin API."""
         status, body = fetch(self.admin_port, path)
@@ -115,7 +119,7 @@ def running(module: Sequence[str], *flags: str, environment: Mapping[str, str] |
     """`ingressd run` on ports of its own choice, in a process group of its own; killed at the end if it still runs."""
     command = [sys.executable, "-m", *module, "run", "--bind-address", "127.0.0.1"]
     with subprocess.Popen(
-        [*command, "--http-port=0", "--healthz-port=0", *flags],
+        [*command, "--http-port=0", "--https-port=0", "--healthz-port=0", *flags],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

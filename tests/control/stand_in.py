@@ -12,6 +12,7 @@ It is asked over HTTP on the sockets it was given; some paths make it misbehave.
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -58,6 +59,8 @@ class StandIn:
                     self.writer.write(frame(Serving(message.generation)))
                 elif isinstance(message, WorkerSettings):
                     self.settings = message
+                else:
+                    self.state["tickets"] = [hashlib.sha256(key.value).hexdigest() for key in message.keys]
             await self.hearing.wait()
         if not self.stubborn:
             self.stopped.set()

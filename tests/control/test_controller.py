@@ -15,6 +15,7 @@ from ingressd.control import reconcile, sockets
 from ingressd.control.controller import Controller, SourceChanged, Stop
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
+from ingressd.control.workers import Listeners
 from ingressd.control.writing import NoWriters, Writers
 from ingressd.model import ObjectRef, Problem, WorkerSettings
 from ingressd.resources import Ingress, Store
@@ -28,6 +29,7 @@ from tests.kit.stream import DEADLINE, eventually
 LOOPBACK = ("127.0.0.1",)
 OPTIONS = Options(
     http=Port("--http-port", 0, LOOPBACK),
+    https=None,
     admin=Port("--healthz-port", 0, LOOPBACK),
     settings=WorkerSettings(worker=0, workers=1),
     translation=TranslateOptions(),
@@ -69,7 +71,7 @@ async def running(
     stand_in = str(Path(__file__).with_name("stand_in.py"))
     monkeypatch.setattr(controller_module, "WORKER_COMMAND", (sys.executable, stand_in))
     http = sockets.listen(OPTIONS.http, 1)
-    made = Controller(OPTIONS, source or NoSource(), http, writers or NoWriters())
+    made = Controller(OPTIONS, source or NoSource(), [Listeners(http[0])], writers or NoWriters())
     run = asyncio.get_running_loop().create_task(made.run(first))
     try:
         yield made

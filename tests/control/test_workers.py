@@ -13,9 +13,19 @@ import pytest
 
 from ingressd.control import workers as workers_module
 from ingressd.control.sockets import Port, close, listen
-from ingressd.control.workers import CaughtUp, Due, Exited, Said, WorkerEvent, Workers, describe_exit, restart_pause
-from ingressd.link import Report, Serving, frame
-from ingressd.model import Snapshot, Update, VirtualHost, WorkerSettings
+from ingressd.control.workers import (
+    CaughtUp,
+    Due,
+    Exited,
+    Listeners,
+    Said,
+    WorkerEvent,
+    Workers,
+    describe_exit,
+    restart_pause,
+)
+from ingressd.link import Report, Serving, TicketKeys, frame
+from ingressd.model import Hidden, Snapshot, Update, VirtualHost, WorkerSettings
 from tests.control.stand_in import LAST_WORDS
 
 COMMAND = [sys.executable, str(Path(__file__).parent / "stand_in.py")]
@@ -68,6 +78,9 @@ class Fleet:
         return answer
 
 
+TICKETS = frame(TicketKeys((Hidden(bytes(80)),)))
+
+
 def whole(generation: int, *hosts: str) -> bytes:
     return frame(Update.of(Snapshot(tuple(VirtualHost(host) for host in hosts)), generation))
 
@@ -80,10 +93,10 @@ def change(generation: int, *hosts: str) -> bytes:
 async def fleet(count: int = 1) -> AsyncIterator[Fleet]:
     events = Events()
     groups = [listen(Port("--http-port", 0, ("127.0.0.1",)), 1)[0] for _ in range(count)]
-    workers = Workers(COMMAND, WorkerSettings(worker=0, workers=count), groups, events.post)
+    workers = Workers(COMMAND, WorkerSettings(worker=0, workers=count), list(map(Listeners, groups)), events.post)
     try:
         for number in range(count):
-            await workers.start(number, whole(1, "a.example"))
+            await workers.start(number, TICKETS, whole(1, "a.example"))
         for number in range(count):
             await events.serving(number, 1)
         yield Fleet(workers, events, [group[0].getsockname()[1] for group in groups])
@@ -122,7 +135,7 @@ async def test_a_worker_started_again_serves_the_same_socket() -> None:
         assert made.workers.replace_later(exited) == 0
         assert await made.events.until(lambda event: isinstance(event, Due)) == Due(0)
         made.events.seen.clear()
-        await made.workers.start(0, whole(5, "c.example"))
+        await made.workers.start(0, TICKETS, whole(5, "c.example"))
         await made.events.serving(0, 5)
         state = await waiting
         assert state["pid"] != first
@@ -177,8 +190,8 @@ async def test_a_worker_that_says_nonsense_is_killed() -> None:
 
 async def test_a_program_that_is_not_there_counts_as_an_exit() -> None:
     events = Events()
-    made = Workers(["/nonexistent/worker"], WorkerSettings(worker=0, workers=1), [[]], events.post)
-    await made.start(0, whole(1))
+    made = Workers(["/nonexistent/worker"], WorkerSettings(worker=0, workers=1), [Listeners([])], events.post)
+    await made.start(0, TICKETS, whole(1))
     assert "cannot be started" in (await events.exited(0)).how
     assert not made[0].running
 
