@@ -1,5 +1,14 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_recv "recv"(int descriptor, void* buffer, size_t size, int flags)
+    ssize_t c_send "send"(int descriptor, const void* data, size_t size, int flags)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
 
 
 cdef inline bytes join(list parts):
@@ -25,3 +34,25 @@ cdef inline bytes decimal(long long value):
         value //= 10
         if value == 0:
             return PyBytes_FromStringAndSize(digits + at, 20 - at)
+
+
+cdef inline bytes receive(int descriptor):
+    # The stack is read into because a bytes object of this size is costly to make for what mostly is little.
+    cdef char buffer[262144]
+    cdef ssize_t size = c_recv(descriptor, buffer, sizeof(buffer), MSG_DONTWAIT)
+    if size >= 0:
+        return PyBytes_FromStringAndSize(buffer, size)
+    if errno == EAGAIN or errno == EINTR:
+        return None
+    PyErr_SetFromErrno(OSError)
+
+
+cdef inline Py_ssize_t send(int descriptor, bytes data, Py_ssize_t start) except -1:
+    cdef ssize_t sent = c_send(
+        descriptor, PyBytes_AS_STRING(data) + start, PyBytes_GET_SIZE(data) - start, MSG_DONTWAIT | MSG_NOSIGNAL
+    )
+    if sent >= 0:
+        return sent
+    if errno == EAGAIN or errno == EINTR:
+        return 0
+    PyErr_SetFromErrno(OSError)

@@ -1,8 +1,13 @@
-"""Bytes put together, without what Python does for objects of every kind.
+"""Bytes put together, received and sent, without what Python does for objects of every kind.
 
 This is the meaning; compiled modules use the same functions as `__init__.pxd` has them, inline and in C. A package, so
 that it is not taken for a module that is compiled itself.
 """
+
+import os
+
+RECEIVE = 256 * 1024
+"""Bytes."""
 
 
 def join(parts: list[bytes]) -> bytes:
@@ -13,3 +18,20 @@ def join(parts: list[bytes]) -> bytes:
 def decimal(value: int) -> bytes:
     """A number from 0 as digits."""
     return b"%d" % value
+
+
+def receive(descriptor: int) -> bytes | None:
+    """What a non-blocking socket has received, RECEIVE bytes at most: nothing (`b""`) at the end of the stream, None if
+    there is nothing yet. Raises OSError."""
+    try:
+        return os.read(descriptor, RECEIVE)
+    except BlockingIOError:
+        return None
+
+
+def send(descriptor: int, data: bytes, start: int) -> int:
+    """How many bytes of `data` from `start` a non-blocking socket takes. Raises OSError, but not for none at all."""
+    try:
+        return os.write(descriptor, memoryview(data)[start:])
+    except BlockingIOError:
+        return 0

@@ -1,0 +1,72 @@
+cimport cython
+
+from ingressd cimport octets
+
+cdef int IN
+cdef int OUT
+cdef Py_ssize_t HIGH_WATER
+cdef Py_ssize_t LOW_WATER
+
+
+cdef class Pollable:
+    cdef readonly Poller poller
+    cdef readonly int descriptor
+    cdef public int events
+
+    cpdef ready(self, int events)
+    cpdef broken(self)
+    cpdef watch(self, int events)
+
+
+cdef class Poller:
+    cdef readonly object loop
+    cdef object _epoll
+    cdef dict _pollables
+
+    cpdef change(self, Pollable pollable, int events)
+    @cython.locals(pollable=Pollable, events=int)
+    cpdef _hand_out(self)
+
+
+cdef class Stream(Pollable):
+    cdef object _socket
+    cdef object _peer
+    cdef object _protocol
+    cdef list _waiting
+    cdef Py_ssize_t _offset
+    cdef Py_ssize_t _unsent
+    cdef Py_ssize_t _high
+    cdef Py_ssize_t _low
+    cdef bint _reading
+    cdef bint _paused
+    cdef bint _eof
+    cdef bint _write_eof
+    cdef bint _closing
+    cdef bint _lost
+
+    @cython.locals(sent=Py_ssize_t)
+    cpdef write(self, bytes data)
+    cpdef pause_reading(self)
+    cpdef resume_reading(self)
+    cpdef close(self)
+    cpdef abort(self)
+    cpdef ready(self, int events)
+    cpdef broken(self)
+    @cython.locals(data=bytes)
+    cdef _receive(self)
+    @cython.locals(waiting=list, data=bytes, done=Py_ssize_t, sent=Py_ssize_t)
+    cdef _send(self)
+    cdef _shut_down(self)
+    @cython.locals(events=int)
+    cdef _watch(self)
+    cdef _end(self, error)
+
+
+cdef class Listener(Pollable):
+    cdef object _socket
+    cdef object _connection
+    cdef object _exhausted
+    cdef bint _closed
+
+    cpdef ready(self, int events)
+    cpdef broken(self)

@@ -1,0 +1,391 @@
+"""Connections as the kernel has them: a transport of our own, and the poller that tells when one can go on.
+
+uvloop's transports read and write well, but each event passes through libuv, the lock of the interpreter and a context
+before it gets here; that was a fifth of what a request cost. So a worker has an epoll object of its own, which the loop
+watches like any other descriptor: the loop wakes once for all connections that are ready, and each costs one call.
+
+Whoever speaks the protocol above is an asyncio protocol and sees an asyncio transport. Rules of this file:
+- An event says only that it is worth trying. What holds is what the system call then says.
+- A descriptor is closed in a callback of the loop, never while events are handed out: none of them can then be for
+  another connection that has got the same number.
+- Nothing is raised to whoever writes; an error ends in `connection_lost`, later, as everywhere in asyncio.
+"""
+
+import asyncio
+import errno
+import logging
+import select
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+from ingressd import octets
+
+EVENTS = 256
+"""How many are taken from the kernel at a time, before the loop does other things."""
+
+IN = 1
+OUT = 4
+"""EPOLLIN and EPOLLOUT (epoll_ctl(2))."""
+
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+"""Bytes that wait to be sent when the protocol is told to pause, and when to resume; the same as uvloop's."""
+
+ACCEPTED = 64
+"""Connections accepted at a time, before those that are open have their turn."""
+
+ACCEPT_AGAIN = 0.5
+"""Seconds before accepting is tried again when there are no descriptors or no memory for it; as nginx."""
+
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+_log = logging.getLogger(__name__)
+
+
+class Pollable:
+    """What the poller calls. It has `descriptor` registered for `events`, none at 0."""
+
+    __slots__ = ("descriptor", "events", "poller")
+
+    def __init__(self, poller: "Poller", descriptor: int) -> None:
+        self.poller = poller
+        self.descriptor = descriptor
+        self.events = 0
+
+    def ready(self, events: int) -> None:
+        """Something has happened."""
+        raise NotImplementedError
+
+    def broken(self) -> None:
+        """Its own code has failed; it must not be called for the same event for ever."""
+        raise NotImplementedError
+
+    def watch(self, events: int) -> None:
+        """From now on only these count."""
+        if events != self.events:
+            self.poller.change(self, events)
+
+
+class Poller:
+    """The epoll object of a worker."""
+
+    __slots__ = ("_epoll", "_pollables", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._epoll = select.epoll()
+        self._pollables: dict[int, Pollable] = {}
+        loop.add_reader(self._epoll.fileno(), self._hand_out)
+
+    def close(self) -> None:
+        """Watches nothing more."""
+        self.loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def change(self, pollable: Pollable, events: int) -> None:
+        """Registers for `events` what is registered for others."""
+        if not events:
+            del self._pollables[pollable.descriptor]
+            self._epoll.unregister(pollable.descriptor)
+        elif pollable.events:
+            self._epoll.modify(pollable.descriptor, events)
+        else:
+            self._epoll.register(pollable.descriptor, events)
+            self._pollables[pollable.descriptor] = pollable
+        pollable.events = events
+
+    def _hand_out(self) -> None:
+        pollables = self._pollables
+        for descriptor, events in self._epoll.poll(0, EVENTS):
+            pollable = pollables.get(descriptor)
+            # One that was there when the events were collected may be gone by the one before.
+            if pollable is not None:
+                try:
+                    pollable.ready(events)
+                except Exception:
+                    _log.exception("a connection is given up for a defect of ours")
+                    pollable.broken()
+
+
+class Stream(Pollable):
+    """The transport of one connected socket, which it owns. Begins with `start`."""
+
+    __slots__ = (
+        "_closing",
+        "_eof",
+        "_high",
+        "_lost",
+        "_low",
+        "_offset",
+        "_paused",
+        "_peer",
+        "_protocol",
+        "_reading",
+        "_socket",
+        "_unsent",
+        "_waiting",
+        "_write_eof",
+    )
+
+    def __init__(self, poller: Poller, connected: socket.socket, peer: object, protocol: asyncio.Protocol) -> None:
+        """`connected` is non-blocking; `peer` is its address as `socket.accept` gives it, or None."""
+        Pollable.__init__(self, poller, connected.fileno())
+        self._socket = connected
+        self._peer = peer
+        self._protocol = protocol
+        self._waiting: list[bytes] = []
+        """What the kernel has not taken yet."""
+        self._offset = 0
+        """Bytes of the first of these that it has."""
+        self._unsent = 0
+        """Bytes of all of these that it has not."""
+        self._high = HIGH_WATER
+        self._low = LOW_WATER
+        self._reading = True
+        self._paused = False
+        """The protocol was told to write no more."""
+        self._eof = False
+        """The peer has said that there is no more to read."""
+        self._write_eof = False
+        self._closing = False
+        self._lost = False
+        """`connection_lost` is on its way, or has been."""
+
+    def start(self) -> None:
+        """Tells the protocol, and reads."""
+        self._protocol.connection_made(cast(asyncio.Transport, self))
+        self._watch()
+
+    # --- what the protocol calls (asyncio.Transport)
+
+    def write(self, data: bytes) -> None:
+        """Sends, at once as far as the kernel takes it."""
+        if self._lost:
+            return
+        sent = 0
+        if not self._waiting:
+            try:
+                sent = octets.send(self.descriptor, data, 0)
+            except OSError as error:
+                self._end(error)
+                return
+            if sent == len(data):
+                return
+        if not data:
+            return
+        if not self._waiting:
+            self._offset = sent
+        self._waiting.append(data)
+        self._unsent += len(data) - sent
+        self._watch()
+        if self._unsent > self._high and not self._paused:
+            self._paused = True
+            self._protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        """Sends the end of the stream behind all that was written."""
+        if not self._write_eof and not self._closing:
+            self._write_eof = True
+            if not self._waiting:
+                self._shut_down()
+
+    def can_write_eof(self) -> bool:
+        """TCP can."""
+        return True
+
+    def pause_reading(self) -> None:
+        """Reads nothing until told to."""
+        self._reading = False
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """Reads again."""
+        self._reading = True
+        self._watch()
+
+    def close(self) -> None:
+        """Reads no more, and closes once everything is sent."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._waiting:
+            self._watch()
+        else:
+            self._end(None)
+
+    def abort(self) -> None:
+        """Closes without sending what is left."""
+        self._end(None)
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._closing
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._unsent
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Other bounds than HIGH_WATER and LOW_WATER."""
+        self._high = HIGH_WATER if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`peername` or `socket`."""
+        if name == "peername":
+            return self._peer
+        if name == "socket":
+            return self._socket
+        return default
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """Who is told from now on."""
+        self._protocol = protocol
+
+    # --- what the poller calls
+
+    def ready(self, events: int) -> None:
+        """Reads and sends what there is. An error or the peer's reset shows when either is tried."""
+        if self._waiting and events & ~IN:
+            self._send()
+        if self._reading and not self._eof and not self._closing and events & ~OUT:
+            self._receive()
+
+    def broken(self) -> None:
+        """Gives the connection up."""
+        self._end(None)
+
+    def _receive(self) -> None:
+        try:
+            data = octets.receive(self.descriptor)
+        except OSError as error:
+            self._end(error)
+            return
+        if data is None:
+            return
+        if data:
+            self._protocol.data_received(data)
+            return
+        self._eof = True
+        self._watch()
+        if not self._protocol.eof_received():
+            self.close()
+
+    def _send(self) -> None:
+        waiting = self._waiting
+        done = 0
+        try:
+            for data in waiting:
+                sent = octets.send(self.descriptor, data, self._offset)
+                self._unsent -= sent
+                if self._offset + sent < len(data):
+                    self._offset += sent
+                    break
+                self._offset = 0
+                done += 1
+        except OSError as error:
+            self._end(error)
+            return
+        del waiting[:done]
+        if self._paused and self._unsent <= self._low:
+            self._paused = False
+            self._protocol.resume_writing()
+        if not waiting and not self._lost:
+            if self._closing:
+                self._end(None)
+            elif self._write_eof:
+                self._shut_down()
+        self._watch()
+
+    def _shut_down(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._end(error)
+
+    def _watch(self) -> None:
+        """Registers for what is of interest now."""
+        if self._lost:
+            return
+        events = OUT if self._waiting else 0
+        if self._reading and not self._eof and not self._closing:
+            events |= IN
+        self.watch(events)
+
+    def _end(self, error: OSError | None) -> None:
+        """No more of it: the protocol is told in a moment, and then the socket closed."""
+        self._closing = True
+        if self._lost:
+            return
+        self._lost = True
+        self.watch(0)
+        self._waiting = []
+        self._unsent = 0
+        self.poller.loop.call_soon(self._finish, error)
+
+    def _finish(self, error: OSError | None) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._socket.close()
+            # They hold each other; nobody else does.
+            self._protocol = cast(asyncio.Protocol, None)
+
+
+class Listener(Pollable):
+    """Accepts the connections of a listening socket, which it owns."""
+
+    __slots__ = ("_closed", "_connection", "_exhausted", "_socket")
+
+    def __init__(
+        self,
+        poller: Poller,
+        listening: socket.socket,
+        connection: Callable[[], asyncio.Protocol],
+        exhausted: Callable[[], None],
+    ) -> None:
+        """`connection` makes the protocol of each; `exhausted` is called when there are no resources for one."""
+        Pollable.__init__(self, poller, listening.fileno())
+        self._socket = listening
+        self._connection = connection
+        self._exhausted = exhausted
+        self._closed = False
+        # Inherited by the connections (tcp(7)): a response must not wait for the acknowledgement of the one before.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._accept_again()
+
+    def close(self) -> None:
+        """Accepts nothing more."""
+        if not self._closed:
+            self._closed = True
+            self.watch(0)
+            self.poller.loop.call_soon(self._socket.close)
+
+    def ready(self, events: int) -> None:
+        """Accepts what waits."""
+        for _ in range(ACCEPTED):
+            if self._closed:
+                return
+            try:
+                connected, peer = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    _log.error("no connection can be accepted for %g s: %s", ACCEPT_AGAIN, error.strerror)
+                    self._exhausted()
+                    self.watch(0)
+                    self.poller.loop.call_later(ACCEPT_AGAIN, self._accept_again)
+                    return
+                # The peer has gone meanwhile, or the network below has (accept(2)).
+                continue
+            connected.setblocking(False)
+            Stream(self.poller, connected, peer, self._connection()).start()
+
+    def broken(self) -> None:
+        """The next one may go well."""
+
+    def _accept_again(self) -> None:
+        if not self._closed:
+            self.watch(IN)
