@@ -1,8 +1,8 @@
 """What controller and worker say to each other over their socketpair, and how it is framed.
 
 Controller -> worker: WorkerSettings once, TicketKeys (first before the first Update, and whenever they are renewed),
-Updates. Worker -> controller: Serving after each Update, a Report each second. A frame is a length (4 bytes, big
-endian) and a msgpack message. No IO here: bytes in, messages out.
+Updates, and Drain towards the end. Worker -> controller: Serving after each Update, a Report each second. A frame is a
+length (4 bytes, big endian) and a msgpack message. No IO here: bytes in, messages out.
 """
 
 from collections.abc import Iterator
@@ -86,7 +86,17 @@ class TicketKeys(msgspec.Struct, frozen=True, tag=True):
     keys: tuple[Hidden, ...]
 
 
-ToWorker = WorkerSettings | TicketKeys | Update
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """The controller is about to end. From now on each response is the last of its connection, and says so."""
+
+    listening: bool
+    """Whether new connections are still accepted. If not, the worker exits once the last connection has ended, or
+    after Timeouts.drain."""
+    handed_over: bool = False
+    """Whether another process serves the listening sockets."""
+
+
+ToWorker = WorkerSettings | TicketKeys | Update | Drain
 FromWorker = Serving | Report
 
 _LENGTH = 4

@@ -5,7 +5,7 @@ Nothing here asks who is calling: the port is for the cluster's inside. Nothing 
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -21,6 +21,7 @@ ENDPOINTS = {
     "/api/snapshot": "virtual hosts, routes, clusters and endpoints as published, and the generation of each worker",
     "/api/problems": "what is wrong with which object, and which Ingresses are left to other controllers",
 }
+HangUp = Callable[[], Coroutine[None, None, None]]
 STOP_TIMEOUT = 1.0
 """Seconds that responses under way may take when the server stops."""
 
@@ -61,14 +62,20 @@ def application(view: View) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(view: View, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
-    """Serves `view` on listening sockets while the block runs."""
+async def serving(view: View, sockets: Sequence[socket.socket]) -> AsyncIterator[HangUp]:
+    """Serves `view` on listening sockets while the block runs; what it gives stops the listening before."""
     runner = web.AppRunner(application(view), access_log=None, handle_signals=False, shutdown_timeout=STOP_TIMEOUT)
     await runner.setup()
     try:
-        for sock in sockets:
-            await web.SockSite(runner, sock).start()
-        yield
+        sites = [web.SockSite(runner, sock) for sock in sockets]
+        for site in sites:
+            await site.start()
+
+        async def hang_up() -> None:
+            for site in sites:
+                await site.stop()
+
+        yield hang_up
     finally:
         await runner.cleanup()
 

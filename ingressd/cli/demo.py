@@ -22,6 +22,8 @@ SUMMARY = (
 )
 
 BIND_ADDRESS = "127.0.0.1"
+DRAIN = "2s"
+"""What requests under way get after Ctrl-C."""
 POLL = 0.05
 """Seconds between two questions whether the controller is ready."""
 
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
                     *("--bind-address", BIND_ADDRESS),
                     *("--http-port", str(http_port)),
                     *("--healthz-port", str(admin_port)),
+                    # Ctrl-C is not to wait for the idle connections of a browser.
+                    *("--drain-timeout", DRAIN),
                 ],
                 environment,
             )

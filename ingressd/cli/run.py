@@ -13,7 +13,7 @@ import uvloop
 from ingressd.cli import cluster, flags, objects, tls, writing
 from ingressd.cli.flags import Flag, UsageError, Values
 from ingressd.cli.objects import count, seconds
-from ingressd.cli.values import addresses, choice, networks, port, workers
+from ingressd.cli.values import addresses, choice, networks, none_or_duration, port, text, workers
 from ingressd.control import self_signed
 from ingressd.control.cpus import usable_cpus
 from ingressd.control.dns import nameserver
@@ -130,6 +130,23 @@ UPSTREAM_KEEPALIVE_REQUESTS = count(
 )
 MAX_WORKER_CONNECTIONS = count("max-worker-connections", LIMITS.connections, "client connections of a worker")
 
+SHUTDOWN_GRACE_PERIOD: Flag[float] = Flag(
+    "shutdown-grace-period",
+    none_or_duration,
+    0.0,
+    "on SIGTERM, to go on listening while /readyz fails, so that load balancers notice",
+    metavar="DURATION",
+    default_text="0s",
+)
+DRAIN_TIMEOUT = seconds("drain-timeout", TIMEOUTS.drain, "for requests under way to finish after listening has stopped")
+HANDOVER_SOCKET = Flag(
+    "handover-socket",
+    text,
+    "",
+    "Unix socket by which an ingressd takes the listening sockets of the one that runs with the same path, which ends",
+    metavar="PATH",
+)
+
 SECTIONS: flags.Sections = {
     "objects": objects.FLAGS,
     "cluster": cluster.FLAGS,
@@ -147,6 +164,7 @@ SECTIONS: flags.Sections = {
         UPSTREAM_KEEPALIVE_TIMEOUT,
         UPSTREAM_KEEPALIVE_TIME,
     ),
+    "the end": (SHUTDOWN_GRACE_PERIOD, DRAIN_TIMEOUT, HANDOVER_SOCKET),
     "limits": (
         UPSTREAM_KEEPALIVE_CONNECTIONS,
         UPSTREAM_KEEPALIVE_REQUESTS,
@@ -194,6 +212,7 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
                 upstream_idle=values[UPSTREAM_KEEPALIVE_TIMEOUT],
                 upstream_age=values[UPSTREAM_KEEPALIVE_TIME],
                 tunnel_idle=values[TUNNEL_IDLE_TIMEOUT],
+                drain=values[DRAIN_TIMEOUT],
             ),
             limits=Limits(
                 connections=values[MAX_WORKER_CONNECTIONS],
@@ -213,4 +232,6 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
             pod=environment.get("POD_NAME") or platform.node(),
         ),
         nameservers=values[NAMESERVER],
+        grace=values[SHUTDOWN_GRACE_PERIOD],
+        handover=values[HANDOVER_SOCKET],
     )

@@ -62,6 +62,11 @@ def duration(value: str) -> float:
     return seconds
 
 
+def none_or_duration(value: str) -> float:
+    """The same, or 0."""
+    return 0.0 if value in ("0", "0s") else duration(value)
+
+
 def whole_seconds(least: int) -> Callable[[str], int]:
     """A parser of durations of whole seconds, from `least` to an hour."""
 

@@ -12,11 +12,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ingressd import __version__
 from ingressd.admin.view import WorkerStatus
+from ingressd.aio import spawn
 from ingressd.control.build import compiled_summary, hot_modules
 from ingressd.control.dns import Resolver
 from ingressd.control.holdoff import LONGEST, HoldOff
@@ -24,9 +25,19 @@ from ingressd.control.options import Options
 from ingressd.control.problem_log import ProblemLog
 from ingressd.control.reconcile import Reconciler
 from ingressd.control.tickets import PERIOD, Tickets
-from ingressd.control.workers import CaughtUp, Due, Exited, Listeners, Said, WorkerEvent, Workers
+from ingressd.control.workers import (
+    SILENCE,
+    CaughtUp,
+    Due,
+    Exited,
+    Listeners,
+    Said,
+    Worker,
+    WorkerEvent,
+    Workers,
+)
 from ingressd.control.writing import Writers, orphans
-from ingressd.link import Report, Serving, frame
+from ingressd.link import Drain, Report, Serving, frame
 from ingressd.model import ObjectRef, Problem, Snapshot, Update
 from ingressd.source.base import Changes, Source
 from ingressd.telemetry.aggregate import Totals
@@ -36,7 +47,7 @@ WORKER_COMMAND: Sequence[str] = (sys.executable, "-m", "ingressd.proxy")
 LONGEST_UNTIL_DATE = 86400.0
 """Seconds after which dates are looked at again in any case, since clocks are set."""
 STOP_GRACE = 5.0
-"""Seconds that workers may take to stop; their own drain takes 3 at most."""
+"""Seconds that workers may take to stop beyond Timeouts.drain; they need 3 at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,17 +79,56 @@ class TicketsDue:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
+    """Somebody asks for the end."""
+
     signal: signal.Signals
 
 
-Event = SourceChanged | AddressesChanged | HeldOff | TimeChanged | TicketsDue | Stop | WorkerEvent
+@dataclass(frozen=True, slots=True)
+class GraceOver:
+    """Load balancers have had the time to notice that this is the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Another process has our listening sockets, and serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOver:
+    """The workers have had the time to end."""
+
+
+Event = (
+    SourceChanged
+    | AddressesChanged
+    | HeldOff
+    | TimeChanged
+    | TicketsDue
+    | Stop
+    | GraceOver
+    | HandedOver
+    | DrainOver
+    | WorkerEvent
+)
 
 
 class Controller:
     """Owns objects, snapshot and workers. It is also the View that the admin server shows."""
 
-    def __init__(self, options: Options, source: Source, listeners: Sequence[Listeners], writers: Writers) -> None:
-        """`listeners` are the sockets of each worker."""
+    def __init__(
+        self,
+        options: Options,
+        source: Source,
+        listeners: Sequence[Listeners],
+        writers: Writers,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        hang_up: Callable[[bool], None] = lambda handed_over: None,
+    ) -> None:
+        """`listeners` are the sockets of each worker. `on_ready` is called once, when all workers serve; `hang_up` when
+        no more connections are to be taken: it closes our descriptors of the listening sockets, which may have been
+        handed over."""
         self._events: asyncio.Queue[tuple[float, Event]] = asyncio.Queue()
         """With the time when each was posted, in loop.time()."""
         self._clock = asyncio.get_running_loop().time
@@ -93,6 +143,10 @@ class Controller:
         self._page = Page(options.identity, build, self._totals, self._figures)
         self._source = source
         self._writers = writers
+        self._on_ready = on_ready
+        self._hang_up = hang_up
+        self._grace = options.grace
+        self._drain = options.settings.timeouts.drain
         self._hold_off = HoldOff()
         self._timer: asyncio.TimerHandle | None = None
         """Runs while something that has changed is held off."""
@@ -112,6 +166,10 @@ class Controller:
         """Whether the workers were started, which is when the source is complete for the first time."""
         self._was_ready = False
         self._stopping = False
+        self._closed = False
+        """Whether no more connections are taken."""
+        self._ended = False
+        self._timers: list[asyncio.TimerHandle] = []
 
     def post(self, event: Event) -> None:
         """Hands an event to the loop."""
@@ -119,7 +177,8 @@ class Controller:
 
     async def run(self, first: Changes) -> None:
         """Starts the workers as soon as the source has given all there is, which may be `first`, and serves until told
-        to stop. Until then connections wait in the listening sockets: no part of the objects is served for the whole.
+        to stop, and until what was under way then has ended. Before the start connections wait in the listening
+        sockets: no part of the objects is served for the whole.
 
         Everything that changes the state happens in this loop, one thing at a time:
 
@@ -131,15 +190,28 @@ class Controller:
         - a worker is due: it is started with the whole state
         - the time of a certificate begins or ends
         - the key of session tickets is old: all workers get a new one
-        - a signal asks to stop
+        - a signal asks to stop: we are not ready any more; or another process has taken over the sockets
+        - the time for load balancers to notice is over: listening stops, the workers finish what they have
+        - the last worker has exited, or the time for it is over: that is the end
         - what has changed was held off and is due
 
         Changes that wait together are translated and published together (`holdoff` says when).
         """
-        self._reconciler.take(first)
-        self._note_change(self._clock(), of_objects=True)
-        await self._bring_up_to_date()
-        while True:
+        watching = spawn(self._workers.watch(self._note_hang), "look at the workers")
+        try:
+            self._reconciler.take(first)
+            self._note_change(self._clock(), of_objects=True)
+            await self._bring_up_to_date()
+            await self._follow_events()
+        finally:
+            watching.cancel()
+            for timer in filter(None, (*self._timers, self._timer, self._renewal, self._date)):
+                timer.cancel()
+            await self._resolver.close()
+
+    async def _follow_events(self) -> None:
+        writing: asyncio.Task[None] | None = None
+        while not self._ended:
             seen, event = await self._events.get()
             match event:
                 case SourceChanged(changes):
@@ -159,8 +231,8 @@ class Controller:
                 case Exited():
                     self._note_exit(event)
                 case Due(number):
-                    self._figures.worker_restarts += 1
-                    await self._start_worker(number)
+                    if not self._closed:
+                        await self._start_again(number)
                 case HeldOff():
                     pass
                 case TimeChanged():
@@ -171,17 +243,47 @@ class Controller:
                     self._renew_later()
                 case Stop(cause):
                     _log.info("stopping: %s", cause.name)
-                    return
+                    writing = writing or spawn(self._writers.finish(), "the end of the writing")
+                    self._be_left()
+                case HandedOver():
+                    _log.info("stopping: another process has taken over the listening sockets")
+                    writing = writing or spawn(self._writers.finish(), "the end of the writing")
+                    self._close(handed_over=True)
+                case GraceOver():
+                    self._close(handed_over=False)
+                case DrainOver():
+                    self._give_up()
             if self._is_due():
                 await self._bring_up_to_date()
+        if writing is not None:
+            await writing
 
-    async def stop(self) -> None:
-        """Ends the workers, giving them STOP_GRACE seconds."""
+    def _be_left(self) -> None:
+        """Is not ready any more, so that load balancers stop sending, and asks clients to go elsewhere."""
         self._stopping = True
-        for timer in filter(None, (self._timer, self._renewal, self._date)):
-            timer.cancel()
-        await self._resolver.close()
-        await self._workers.stop(STOP_GRACE)
+        if self._grace and self._started:
+            _log.info("listening for %g s more (--shutdown-grace-period)", self._grace)
+            self._workers.drain(Drain(listening=True))
+            self._timers.append(asyncio.get_running_loop().call_later(self._grace, self.post, GraceOver()))
+        else:
+            self._close(handed_over=False)
+
+    def _close(self, *, handed_over: bool) -> None:
+        """Takes no more connections, and lets the workers finish those they have."""
+        if self._closed:
+            return
+        self._stopping = self._closed = True
+        # First ours: then the workers' descriptors are the last ones, and they care for what waits in the queues.
+        self._hang_up(handed_over)
+        self._workers.drain(Drain(listening=False, handed_over=handed_over))
+        self._ended = not self._workers.running
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(self._drain + STOP_GRACE, self.post, DrainOver()))
+
+    def _give_up(self) -> None:
+        late = ", ".join(str(worker.number) for worker in self._workers.running)
+        _log.warning("killing workers that did not end within %g s: %s", self._drain + STOP_GRACE, late)
+        self._workers.kill()
 
     def kill(self) -> None:
         """Ends the workers at once."""
@@ -295,6 +397,7 @@ class Controller:
             self._figures.propagation.observe(now - self._spreading.pop(generation))
         if not self._was_ready and not self.missing():
             self._was_ready = True
+            self._on_ready()
             state = self._reconciler.published.snapshot
             _log.info(
                 "ready: workers: %d, virtual hosts: %d, clusters: %d",
@@ -303,10 +406,25 @@ class Controller:
                 len(state.clusters),
             )
 
+    async def _start_again(self, number: int) -> None:
+        self._figures.worker_restarts += 1
+        await self._start_worker(number)
+        if self._stopping:
+            self._workers[number].drain(Drain(listening=True))
+
+    def _note_hang(self, worker: Worker) -> None:
+        self._figures.worker_hangs += 1
+        _log.error("worker %d (pid %d) hangs: nothing was heard of it for %d s", worker.number, worker.pid, SILENCE)
+
     def _note_exit(self, event: Exited) -> None:
         worker = self._workers[event.worker]
         self._totals.forget(worker.number)
         worker.serving = None
+        if self._closed:
+            if event.how != "exited with code 0":
+                _log.warning("worker %d (pid %d) %s", worker.number, worker.pid, event.how)
+            self._ended = not self._workers.running
+            return
         pause = self._workers.replace_later(event)
         when = f"in {pause:g} s" if pause else "now"
         _log.error("worker %d (pid %d) %s; starting another %s", worker.number, worker.pid, event.how, when)

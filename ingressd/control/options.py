@@ -21,3 +21,7 @@ class Options:
     translation: TranslateOptions
     identity: Identity
     nameservers: tuple[str, ...] = ()
+    grace: float = 0.0
+    """Seconds from the first signal to the end of listening."""
+    handover: str = ""
+    """Path of the socket by which listening sockets are handed over; none if empty."""

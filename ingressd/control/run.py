@@ -1,4 +1,4 @@
-"""Puts the controller together: sockets, signals, admin server, and the tasks that post to its loop."""
+"""Puts the controller together: sockets, signals, admin server, handover, and the tasks that post to its loop."""
 
 import asyncio
 import logging
@@ -11,8 +11,10 @@ from socket import socket
 from ingressd.admin.app import serving
 from ingressd.aio import spawn
 from ingressd.control import sockets
-from ingressd.control.controller import Controller, SourceChanged, Stop
+from ingressd.control.controller import Controller, HandedOver, SourceChanged, Stop
+from ingressd.control.handover import Offer, Taken, take
 from ingressd.control.options import Options
+from ingressd.control.sockets import ListenError
 from ingressd.control.workers import Listeners
 from ingressd.control.writing import Writers
 from ingressd.source.base import Changes, Source, SourceError
@@ -26,19 +28,28 @@ _log = logging.getLogger(__name__)
 
 
 async def run(options: Options, source: Source, writers: Writers) -> None:
-    """Runs the controller until SIGTERM or SIGINT ends it. Raises SourceError and ListenError before it begins."""
+    """Runs the controller until SIGTERM or SIGINT ends it, or another one has taken over. Raises SourceError and
+    ListenError before it begins."""
     first = source.load()
+    taken = take(options.handover) if options.handover else Taken([], None)
     opened: list[list[socket]] = []
     try:
         workers = options.settings.workers
-        opened += sockets.listen(options.http, workers)
-        opened += sockets.listen(options.https, workers) if options.https is not None else [[] for _ in range(workers)]
-        (admin,) = sockets.listen(options.admin, 1)
+        opened += sockets.listen(options.http, workers, taken.sockets)
+        if options.https is not None:
+            opened += sockets.listen(options.https, workers, taken.sockets)
+        else:
+            opened += [[] for _ in range(workers)]
+        (admin,) = sockets.listen(options.admin, 1, taken.sockets)
+        used = {sock.fileno() for group in (*opened, admin) for sock in group}
+        # What we do not listen on is left to the one before us.
+        sockets.close([[sock for sock in taken.sockets if sock.fileno() not in used]])
         http, https = opened[:workers], opened[workers:]
         listeners = [Listeners(*each) for each in zip(http, https, strict=True)]
-        await _serve(options, source, writers, first, listeners, admin)
+        await _serve(options, source, writers, first, listeners, admin, taken)
     finally:
-        sockets.close(opened)
+        taken.close()
+        sockets.close([*opened, taken.sockets])
 
 
 async def _serve(
@@ -48,24 +59,41 @@ async def _serve(
     first: Changes,
     listeners: Sequence[Listeners],
     admin: Sequence[socket],
+    taken: Taken,
 ) -> None:
-    _log.info("listening on %s", ", ".join(map(sockets.url, listeners[0].http)))
+    _log.info("listening on %s", ", ".join(dict.fromkeys(map(sockets.url, listeners[0].http))))
     if listeners[0].https:
-        _log.info("HTTPS on %s", ", ".join(sockets.url(sock, "https") for sock in listeners[0].https))
-    _log.info("admin API on %s", ", ".join(map(sockets.url, admin)))
-    controller = Controller(options, source, listeners, writers)
+        _log.info("HTTPS on %s", ", ".join(dict.fromkeys(sockets.url(sock, "https") for sock in listeners[0].https)))
+    _log.info("admin API on %s", ", ".join(dict.fromkeys(map(sockets.url, admin))))
+    ours = [group for each in listeners for group in each]
+    # For the one after us. The admin server closes its own.
+    given = [sock.dup() for group in (*ours, admin) for sock in group] if options.handover else []
+    offer = Offer(options.handover, given, lambda: controller.post(HandedOver()))
+
+    def on_ready() -> None:
+        taken.ready()
+        if options.handover:
+            try:
+                offer.open()
+            except ListenError as error:
+                _log.error("nobody can take over from this process: %s", error)
+
+    def hang_up(handed_over: bool) -> None:
+        sockets.close([*ours, given])
+        if handed_over:
+            # Whoever asks now is to be answered by the one after us.
+            spawn(stop_admin(), "the end of the admin server")
+
+    controller = Controller(options, source, listeners, writers, on_ready=on_ready, hang_up=hang_up)
     _follow_signals(controller)
     following = spawn(_follow(source, controller), "follow the source")
     try:
-        async with serving(controller, admin), writers.running():
+        async with serving(controller, admin) as stop_admin, writers.running():
             await controller.run(first)
-            # New connections are refused from now on, instead of waiting for a worker that does not come.
-            sockets.close([group for each in listeners for group in each])
-            await asyncio.gather(controller.stop(), writers.finish())
     finally:
         controller.kill()
         following.cancel()
-        await asyncio.wait([following])
+        await asyncio.gather(asyncio.wait([following]), offer.close())
 
 
 def _follow_signals(controller: Controller) -> None:

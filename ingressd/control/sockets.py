@@ -6,7 +6,8 @@ and because the controller keeps every socket open, a worker that dies leaves no
 sockets waits in their queues for the worker that is started in its place.
 
 SO_REUSEPORT would also let a second ingressd of the same user bind the same port and take half of the connections. So a
-port is first bound without it, which fails if anybody listens there, and only then for good.
+port is first bound without it, which fails if anybody listens there, and only then for good. One that is meant to take
+over gets the sockets themselves (`handover`), and opens more only if it has more workers.
 """
 
 import errno
@@ -35,24 +36,30 @@ class Port:
     addresses: tuple[str, ...] = ()
 
 
-def listen(port: Port, sets: int) -> list[list[socket.socket]]:
+def listen(port: Port, sets: int, taken: Sequence[socket.socket] = ()) -> list[list[socket.socket]]:
     """`sets` times the listening sockets of `port`, one per address. They are non-blocking and not inheritable.
 
-    Where the system chooses the port, all share the one it chose. Raises ListenError, leaving nothing open.
+    Those of `taken` that listen there are used first, all of them: a set may get several. Where the system chooses the
+    port, all share the one it chose. Raises ListenError, leaving nothing open but `taken`.
     """
-    opened: list[list[socket.socket]] = [[] for _ in range(sets)]
+    result: list[list[socket.socket]] = [[] for _ in range(sets)]
+    opened: list[socket.socket] = []
     number = port.number
     try:
         for address in port.addresses or (_any_address(),):
-            if number:
+            have = [sock for sock in taken if number and sock.getsockname()[:2] == (address, number)]
+            if number and not have:
                 _probe(port, address, number)
-            for group in opened:
-                group.append(_open(port, address, number))
-                number = group[-1].getsockname()[1]
+            while len(have) < sets:
+                have.append(_open(port, address, number))
+                opened.append(have[-1])
+                number = have[-1].getsockname()[1]
+            for at, sock in enumerate(have):
+                result[at % sets].append(sock)
     except ListenError:
-        close(opened)
+        close([opened])
         raise
-    return opened
+    return result
 
 
 def close(groups: Sequence[Sequence[socket.socket]]) -> None:

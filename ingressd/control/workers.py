@@ -1,8 +1,11 @@
 """The worker processes: how they are started, told what to serve, replaced when they exit, and stopped.
 
-A worker is told to stop by closing our half of its link, and it stops too when this process is gone, however that came
-about: no worker outlives its controller. Each runs in a session of its own, so that Ctrl-C in a terminal reaches only
-the controller, which then ends them in order.
+A worker is told to stop by a message, and it stops too when this process is gone, however that came about: it then
+finishes what it has, with nobody waiting at its port. Each runs in a session of its own, so that Ctrl-C in a terminal
+reaches only the controller, which then ends them in order.
+
+A worker says something each second. One that has been silent for SILENCE hangs, and is killed, so that another takes
+its place. What is counted is our own looks at it, not time: where the whole machine stood still, nobody hangs.
 
 What is waiting to be read by a worker is bounded. A worker that does not keep up gets no more updates; once it has read
 what it has, it gets the whole state instead of those it missed.
@@ -21,7 +24,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from ingressd.aio import spawn
-from ingressd.link import FromWorker, frame, frames_from_worker
+from ingressd.link import Drain, FromWorker, frame, frames_from_worker
 from ingressd.model import WorkerSettings
 
 MAX_UNREAD = 1 << 20
@@ -30,6 +33,12 @@ LONGEST_PAUSE = 30.0
 """Seconds between two starts of a worker that keeps failing, at most."""
 STEADY = 10.0
 """Seconds a worker must live for its exit not to count as a failure to start."""
+LOOK = 1.0
+"""Seconds between two looks at whether workers say anything."""
+SILENCE = 10
+"""So many looks in a row without a word, and a worker hangs."""
+BIRTH = 60
+"""The same before its first word: it has to read the whole state first."""
 UNLINKED = 2.0
 """Seconds that a process may live on after its link has closed before it is killed."""
 
@@ -102,6 +111,9 @@ class Worker(asyncio.Protocol):
         self.pid = 0
         self.serving: int | None = None
         """The generation it serves, as it said; None before the first."""
+        self.silent = 0
+        """Looks at it since it last said something."""
+        self.heard = False
         self.gone = asyncio.Event()
         """Set once the process has exited and all it said has been posted."""
         self._post = post
@@ -156,10 +168,14 @@ class Worker(asyncio.Protocol):
         self._behind = False
         self._write(update)
 
-    def tell_to_stop(self) -> None:
-        """Closes our half of the link; what it says until it exits is still heard."""
-        if self._link is not None and not self._link.is_closing():
-            self._link.write_eof()
+    def drain(self, message: Drain) -> None:
+        """Tells it to end, or that it soon will be; what it says until it exits is still heard."""
+        self._write(frame(message))
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been silent for too long."""
+        return self.silent >= (SILENCE if self.heard else BIRTH)
 
     @property
     def running(self) -> bool:
@@ -193,6 +209,8 @@ class Worker(asyncio.Protocol):
         self._link.set_write_buffer_limits(high=MAX_UNREAD)
 
     def data_received(self, data: bytes) -> None:
+        self.silent = 0
+        self.heard = True
         try:
             for message in self._frames.feed(data):
                 self._post(Said(self.number, message))
@@ -263,19 +281,26 @@ class Workers:
         asyncio.get_running_loop().call_later(pause, self._post, Due(number))
         return pause
 
-    async def stop(self, grace: float) -> None:
-        """Tells all to stop and waits until they have; after `grace` seconds those left are killed."""
-        running = [worker for worker in self._workers if worker.running]
-        for worker in running:
-            worker.tell_to_stop()
-        try:
-            async with asyncio.timeout(grace):
-                for worker in running:
-                    await worker.gone.wait()
-        except TimeoutError:
-            late = [str(worker.number) for worker in running if not worker.gone.is_set()]
-            _log.warning("killing workers that did not stop within %g s: %s", grace, ", ".join(late))
-            self.kill()
+    def drain(self, message: Drain) -> None:
+        """Tells all that run."""
+        for worker in self._workers:
+            worker.drain(message)
+
+    @property
+    def running(self) -> list[Worker]:
+        """Those whose process has not ended."""
+        return [worker for worker in self._workers if worker.running]
+
+    async def watch(self, on_hang: Callable[[Worker], None]) -> None:
+        """Kills workers that hang, for ever; each is told to `on_hang` before."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for worker in self.running:
+                worker.silent += 1
+                if worker.hangs:
+                    worker.silent = 0
+                    on_hang(worker)
+                    worker.kill()
 
     def kill(self) -> None:
         """Ends all at once."""

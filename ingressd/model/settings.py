@@ -34,6 +34,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     """How long an upgraded connection (WebSocket) may be silent in both directions."""
     handshake: float = 10.0
     """From the start of a connection, a PROXY protocol header included, to the end of its TLS handshake."""
+    drain: float = 240.0
+    """How long connections may go on once the worker has been told to stop; ingress-nginx: worker-shutdown-timeout."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -43,6 +45,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Client connections; ingress-nginx: max-worker-connections. More: 503 and close."""
     upstream_idle: int = 320
     """Idle upstream connections kept by a worker, over all endpoints; ingress-nginx: upstream-keepalive-connections."""
+    refusals: int = 256
+    """Connections beyond `connections` that may linger at a time, to be sure that they read why they are refused."""
     upstream_requests: int = 10_000
     """Requests on one upstream connection; ingress-nginx: upstream-keepalive-requests."""
     handshakes: int = 1024

@@ -33,9 +33,6 @@ PIPELINE = 64 * 1024
 TURNS = 64
 """Pipelined requests that may be answered one after the other without letting other connections have their turn."""
 
-REFUSALS = 256
-"""Connections beyond the limit that may linger at a time, to be sure that they read why they are refused."""
-
 LINGER = 5.0
 """Seconds a client may take between reads of what it sends in vain while it should read our last words; nginx: 5."""
 
@@ -307,7 +304,7 @@ class Downstream:
         """The exchange has ended. `persist`: the connection may go on."""
         context = self._context
         self._exchange = None
-        if not persist or context.draining:
+        if not persist:
             self._close(linger=not request_done or bool(self._buffer))
             return
         if self._held:
@@ -354,7 +351,8 @@ class Downstream:
         record.body_bytes_sent = length
         self.write(data)
         context.finished(record)
-        if len(context.downstreams) < context.settings.limits.connections + REFUSALS:
+        limits = context.settings.limits
+        if len(context.downstreams) < limits.connections + limits.refusals:
             context.downstreams.add(self)
             self._close(linger=True)
         else:
@@ -412,11 +410,6 @@ class Downstream:
         self._deadline = 0.0
         if self.transport is not None:
             reset(self.transport)
-
-    def drain(self) -> None:
-        """Closes as soon as nothing is under way."""
-        if self._exchange is None and self._head is None and not self._closing:
-            self._close()
 
     # --- the end
 

@@ -119,7 +119,7 @@ class Upstream:
         self._head = None
         self._body = None
         context = self._context
-        if self.closed or self._eof or self.full or context.draining:
+        if self.closed or self._eof or self.full:
             self.close()
             return
         if self._held:

@@ -1,8 +1,11 @@
 """A worker process: serves the listening sockets it was given with the state it is told.
 
-It is told everything over one socket, the link: settings once, updates after (ingressd.link). The link's end is the
-controller's end, or its wish that this worker stops: then it accepts nothing more, lets what is under way finish for a
-moment, and exits.
+It is told everything over one socket, the link: settings once, updates after (ingressd.link), and when to end. The
+link's end is the controller's end, which is this worker's, too.
+
+How it ends. It accepts nothing more. Each response says that it is the last of its connection. A connection that is
+idle stays for one more request, unless the keep-alive timeout is over first: closing it would cross with a request that
+is on its way, which is then lost. What is left after Timeouts.drain is cut.
 """
 
 import asyncio
@@ -18,13 +21,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
+import msgspec
 import uvloop
 
 from ingressd.aio import spawn
-from ingressd.link import Report, Sample, Serving, frame, frames_to_worker
+from ingressd.link import Drain, Report, Sample, Serving, frame, frames_to_worker
 from ingressd.model import Update, WorkerSettings
 from ingressd.proxy.context import Context
+from ingressd.proxy.descriptors import fitting, raise_limit
 from ingressd.proxy.downstream import Downstream
+from ingressd.proxy.last_call import LAST_CALL, drop_syns
 from ingressd.telemetry.logwriter import LogWriter
 
 TICK = 0.1
@@ -36,8 +42,11 @@ BACKLOG = 4096
 REPORT = 1.0
 """Seconds between two reports to the controller."""
 
-DRAIN = 2.0
-"""Seconds that exchanges under way are given when the worker is told to stop."""
+FAILED_DRAIN = 2.0
+"""Seconds for connections to end in a worker that is to be replaced: its share of new ones waits meanwhile."""
+
+FEW = 4096
+"""Connections: a limit of file descriptors that allows only less is worth a warning."""
 
 LINK_CLOSE = 1.0
 """Seconds for the last report to be taken."""
@@ -55,6 +64,9 @@ class Worker:
         self.context = Context(settings, asyncio.get_running_loop(), log_writer)
         self._link = link
         self._servers: list[asyncio.Server] = []
+        self._sockets: Sequence[socket.socket] = ()
+        self._ending = False
+        """Whether nothing more is accepted."""
         self._seconds = 0
         self._drained = asyncio.Event()
 
@@ -62,6 +74,7 @@ class Worker:
         """Starts to accept connections, if it has not yet."""
         if self._servers:
             return
+        self._sockets = sockets
         loop = asyncio.get_running_loop()
         context = self.context
         for listening in sockets:
@@ -82,7 +95,7 @@ class Worker:
             self._seconds = seconds
             context.access_log.tick(seconds)
         context.log_writer.flush()
-        if context.draining and not context.downstreams:
+        if self._ending and not context.downstreams:
             self._drained.set()
 
     def report(self) -> None:
@@ -99,6 +112,7 @@ class Worker:
         gauges += [
             Sample("upstream_connections_open", "idle", idle),
             Sample("upstream_connections_open", "active", len(context.upstreams) - idle),
+            Sample("downstream_connections_limit", "", context.settings.limits.connections),
             Sample("worker_memory_bytes", "", resident_bytes()),
             Sample("tasks", "worker", len(asyncio.all_tasks())),
             Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
@@ -108,16 +122,22 @@ class Worker:
         counters += [Sample("access_log_lines", "", written), Sample("access_log_dropped_lines", "", dropped)]
         self._link.write(frame(Report(context.metrics.take(), tuple(counters), tuple(gauges))))
 
-    async def drain(self) -> None:
-        """Accepts nothing more, closes idle connections and waits DRAIN seconds for the others."""
+    async def drain(self, within: float, abandon: bool) -> None:
+        """Accepts nothing more, and lets connections end `within` some seconds. `abandon`: nobody else has the
+        listening sockets, so what waits in their queues is accepted first."""
         context = self.context
         context.draining = True
+        if abandon:
+            for listening in self._sockets:
+                drop_syns(listening)
+            await asyncio.sleep(LAST_CALL)
         for server in self._servers:
             server.close()
-        for downstream in list(context.downstreams):
-            downstream.drain()
+        for listening in self._sockets:
+            listening.close()
+        self._ending = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), DRAIN)
+            await asyncio.wait_for(self._drained.wait(), within)
         for downstream in list(context.downstreams):
             downstream.abort()
         for upstream in list(context.upstreams):
@@ -154,28 +174,36 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 async def serve(
     link: socket.socket, sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket] = ()
 ) -> int:
-    """Runs a worker until the link ends or SIGTERM comes. Gives the process's exit code: 1 for a worker that could not
-    follow what it was told, and is better replaced than left to serve what no longer holds."""
+    """Runs a worker until it is told to end, or the link ends. Gives the process's exit code: 1 for a worker that could
+    not follow what it was told, and is better replaced than left to serve what no longer holds."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # A terminal's Ctrl-C reaches the whole group; the controller decides what it means.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    handed_over = False
+    # A terminal's Ctrl-C reaches a whole group of processes, and so does the SIGTERM of some who start us (systemd).
+    # The controller decides what it means.
+    for which in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(which, lambda: None)
     reader, writer = await asyncio.open_unix_connection(sock=link)
     frames = frames_to_worker()
     log_writer = LogWriter(sys.stdout.fileno())
     worker: Worker | None = None
 
     async def follow() -> None:
-        nonlocal worker
+        nonlocal handed_over, worker
         while data := await _read(reader):
             for message in frames.feed(data):
                 if isinstance(message, WorkerSettings):
                     _configure_log(message)
-                    worker = Worker(message, writer, log_writer)
+                    worker = Worker(_possible(message), writer, log_writer)
                     worker.tick()
                     spawn(_every(TICK, worker.tick), "tick")
                     spawn(_every(REPORT, worker.report), "report")
+                elif isinstance(message, Drain):
+                    if worker is not None:
+                        worker.context.draining = True
+                    if not message.listening:
+                        handed_over = message.handed_over
+                        stop.set()
                 elif isinstance(message, Update) and worker is not None:
                     worker.context.apply(message)
                     if message.full:
@@ -188,17 +216,33 @@ async def serve(
     following = spawn(follow(), "follow the controller")
     following.add_done_callback(lambda _: stop.set())
     await stop.wait()
+    failed = following.done() and not following.cancelled() and following.exception() is not None
     if worker is not None:
-        await worker.drain()
+        within = FAILED_DRAIN if failed else worker.context.settings.timeouts.drain
+        await worker.drain(within, abandon=not (failed or handed_over))
         # The controller listens to our last words even where it has said its own.
         worker.report()
-    failed = following.done() and not following.cancelled() and following.exception() is not None
     following.cancel()
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(writer.wait_closed(), LINK_CLOSE)
     log_writer.close(LOG_CLOSE)
     return int(failed)
+
+
+def _possible(settings: WorkerSettings) -> WorkerSettings:
+    """The settings, with limits that the descriptors we may have suffice for."""
+    descriptors = raise_limit()
+    limits = fitting(settings.limits, descriptors)
+    if limits.connections < min(settings.limits.connections, FEW):
+        _log.warning(
+            "at most %d connections instead of the %d of --max-worker-connections: the limit of file descriptors "
+            "(ulimit -n) is %d",
+            limits.connections,
+            settings.limits.connections,
+            descriptors,
+        )
+    return msgspec.structs.replace(settings, limits=limits)
 
 
 def _configure_log(settings: WorkerSettings) -> None:

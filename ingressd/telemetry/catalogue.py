@@ -35,6 +35,7 @@ COUNTERS: Mapping[str, Figure] = {
 GAUGES: Mapping[str, Figure] = {
     "downstream_connections_open": Figure("Client connections open now, by state.", "state"),
     "tasks": Figure("Tasks (asyncio) of the controller, and of all workers.", "process"),
+    "downstream_connections_limit": Figure("Client connections that the workers accept at a time."),
     "upstream_connections_open": Figure("Connections to endpoints open now, by state.", "state"),
     "worker_memory_bytes": Figure("Resident memory of the worker processes."),
 }

@@ -77,6 +77,8 @@ class ControllerFigures:
     worker_restarts: int = 0
     tasks: int = 0
     """asyncio tasks of the controller; workers report theirs."""
+    worker_hangs: int = 0
+    """Workers killed because nothing was heard of them."""
     generation: int = 0
     problems: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many, by (reason, severity)."""
@@ -271,6 +273,9 @@ class _OwnFigures(Collector):
         yield _gauge("workers_ready", "Workers that serve the newest generation.", value=figures.workers_ready)
         yield CounterMetricFamily(
             f"{OWN_PREFIX}worker_restarts", "Workers started in place of one that exited.", figures.worker_restarts
+        )
+        yield CounterMetricFamily(
+            f"{OWN_PREFIX}worker_hangs", "Workers killed because nothing was heard of them.", figures.worker_hangs
         )
         yield _gauge("snapshot_generation", "The generation published last.", value=figures.generation)
         problems = _gauge("problems", "Problems of objects, by reason and severity.", ("reason", "severity"))

@@ -8,6 +8,7 @@ It is asked over HTTP on the sockets it was given; some paths make it misbehave.
     /deaf        reads nothing from the link any more, /hear goes on
     /stubborn    does not stop when told to
     /report/7    reports 7 requests and 5 open connections
+    /mute        says nothing any more, as one whose loop hangs
 """
 
 import argparse
@@ -19,7 +20,7 @@ import signal
 import socket
 import sys
 
-from ingressd.link import Report, Sample, Serving, frame, frames_to_worker
+from ingressd.link import Drain, Report, Sample, Serving, frame, frames_to_worker
 from ingressd.model import Update, WorkerSettings
 
 LAST_WORDS = 100
@@ -37,13 +38,16 @@ class StandIn:
         self.hearing.set()
         self.stopped = asyncio.Event()
         self.stubborn = False
+        self.mute = False
 
     async def serve(self, listeners: list[socket.socket]) -> None:
         reader, self.writer = await asyncio.open_connection(sock=self.link, limit=4096)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopped.set)
         servers = [await asyncio.start_server(self.answer, sock=sock) for sock in listeners]
         listening = asyncio.create_task(self.listen(reader))
+        living = asyncio.create_task(self.live())
         await self.stopped.wait()
+        living.cancel()
         for server in servers:
             server.close()
         self.writer.write(frame(Report(counters=(Sample("requests", "", LAST_WORDS),))))
@@ -57,6 +61,10 @@ class StandIn:
                 if isinstance(message, Update):
                     self.apply(message)
                     self.writer.write(frame(Serving(message.generation)))
+                elif isinstance(message, Drain):
+                    self.state["draining"] = True
+                    if not message.listening and not self.stubborn:
+                        self.stopped.set()
                 elif isinstance(message, WorkerSettings):
                     self.settings = message
                 else:
@@ -64,6 +72,14 @@ class StandIn:
             await self.hearing.wait()
         if not self.stubborn:
             self.stopped.set()
+
+    async def live(self) -> None:
+        """Gives a sign of life each second."""
+        while True:
+            await asyncio.sleep(1)
+            generation = self.state["generation"]
+            if isinstance(generation, int) and not self.mute:
+                self.writer.write(frame(Serving(generation)))
 
     async def more(self, reader: asyncio.StreamReader) -> bytes:
         """Empty at the end of the link, also if its other end had not read all that was said."""
@@ -104,6 +120,8 @@ class StandIn:
                 self.hearing.set()
             case "stubborn":
                 self.stubborn = True
+            case "mute":
+                self.mute = True
             case "report":
                 open_now = Sample("downstream_connections_open", "idle", 5)
                 self.writer.write(frame(Report(counters=(Sample("requests", "", float(rest[0])),), gauges=(open_now,))))

@@ -78,7 +78,7 @@ async def running(
         made.post(Stop(SIGTERM))
         await asyncio.wait_for(run, DEADLINE)
     finally:
-        await made.stop()
+        made.kill()
         sockets.close(http)
 
 

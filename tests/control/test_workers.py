@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ingressd.aio import spawn
 from ingressd.control import workers as workers_module
 from ingressd.control.sockets import Port, close, listen
 from ingressd.control.workers import (
@@ -24,7 +25,7 @@ from ingressd.control.workers import (
     describe_exit,
     restart_pause,
 )
-from ingressd.link import Report, Serving, TicketKeys, frame
+from ingressd.link import Drain, Report, Serving, TicketKeys, frame
 from ingressd.model import Hidden, Snapshot, Update, VirtualHost, WorkerSettings
 from tests.control.stand_in import LAST_WORDS
 
@@ -166,7 +167,7 @@ async def test_a_worker_that_reads_slowly_gets_the_whole_state_instead_of_what_i
 
 async def test_a_worker_is_heard_to_its_last_word() -> None:
     async with fleet() as made:
-        await made.workers.stop(DEADLINE)
+        made.workers.drain(Drain(listening=False))
         exited = await made.events.exited(0)
         assert exited.how == "exited with code 0"
         last = [event.message for event in made.events.seen if isinstance(event, Said)][-1]
@@ -175,11 +176,24 @@ async def test_a_worker_is_heard_to_its_last_word() -> None:
         assert made.events.seen[-1] == exited
 
 
-async def test_a_worker_that_does_not_stop_is_killed() -> None:
-    async with fleet() as made:
-        await made.ask(0, "/stubborn")
-        await made.workers.stop(0.2)
-        assert (await made.events.exited(0)).how == "was killed by SIGKILL"
+async def test_a_worker_that_says_nothing_any_more_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "LOOK", 0.2)
+    hung: list[int] = []
+    async with fleet(2) as made:
+        watching = spawn(made.workers.watch(lambda worker: hung.append(worker.number)), "look at the workers")
+        await made.ask(1, "/mute")
+        assert (await made.events.exited(1)).how == "was killed by SIGKILL"
+        watching.cancel()
+        assert hung == [1]
+        assert made.workers[0].running
+
+
+async def test_a_worker_has_time_for_its_first_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = workers_module.Worker(0, lambda event: None)
+    worker.silent = workers_module.BIRTH - 1
+    assert not worker.hangs
+    worker.silent += 1
+    assert worker.hangs
 
 
 async def test_a_worker_that_says_nonsense_is_killed() -> None:

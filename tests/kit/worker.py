@@ -3,29 +3,30 @@
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from ingressd.link import Report, RequestSeries, Serving, frame, frames_from_worker
+from ingressd.link import Drain, Report, RequestSeries, Serving, frame, frames_from_worker
 from ingressd.model import Snapshot, Timeouts, Update, WorkerSettings, diff
 from tests.kit.stream import DEADLINE, eventually
 
 SETTINGS = WorkerSettings(worker=0, workers=1)
+DRAIN = 2.0
+"""Seconds that connections under way are given at the end."""
 EXIT = 10.0
 """Seconds a worker has to exit when told to; it gives what is under way some itself."""
 
 
 class Worker:
     """Starts `python -m ingressd.proxy` on entering its block and waits until it serves `snapshot`. On leaving it the
-    worker is ended by SIGTERM if it still runs, and must have exited with 0 and written nothing to standard error.
+    worker is told to end if it still runs, and must have exited with 0 and written nothing to standard error.
 
     Whether the compiled modules run is the environment's decision: INGRESSD_PURE reaches the worker.
     """
@@ -36,9 +37,15 @@ class Worker:
         settings: WorkerSettings = SETTINGS,
         timeouts: Timeouts | None = None,
         address: str = "127.0.0.1",
+        before: Sequence[str] = (),
+        may_complain: bool = False,
     ) -> None:
-        """`timeouts` is a shorthand for those in `settings`."""
-        self.settings = msgspec.structs.replace(settings, timeouts=timeouts) if timeouts is not None else settings
+        """`before` is a command that runs the worker, as `nice` does. `timeouts` is a shorthand for those in
+        `settings`. Connections that a test leaves open get DRAIN seconds."""
+        chosen = timeouts if timeouts is not None else settings.timeouts
+        if chosen.drain == Timeouts().drain:
+            chosen = msgspec.structs.replace(chosen, drain=DRAIN)
+        self.settings = msgspec.structs.replace(settings, timeouts=chosen)
         self.snapshot = Snapshot()
         self.generation = 0
         self.serving = -1
@@ -50,6 +57,8 @@ class Worker:
         self.pid = 0
         self._first = snapshot if snapshot is not None else Snapshot()
         self._address = address
+        self._before = before
+        self._may_complain = may_complain
         self._frames = frames_from_worker()
         self._log_rest = b""
         self._stopped = False
@@ -72,6 +81,7 @@ class Worker:
             link, listen = theirs.fileno(), listening.fileno()
             self.process = subprocess.Popen(  # noqa: ASYNC220
                 [
+                    *self._before,
                     *(sys.executable, "-W", "default", "-m", "ingressd.proxy"),
                     *("--link-fd", str(link), "--listen-fd", str(listen)),
                 ],
@@ -103,11 +113,11 @@ class Worker:
             self._kill()
 
     async def stop(self) -> None:
-        """Ends the worker by SIGTERM, if it runs, and asserts a clean end (`exited`)."""
+        """Tells the worker to end, if it runs, and asserts a clean end (`exited`)."""
         if self._stopped:
             return
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        if self.process.poll() is None and self._link.fileno() >= 0:
+            self.unlink()
         await self.exited()
 
     def unlink(self) -> None:
@@ -136,7 +146,7 @@ class Worker:
             self._hear()
         self._read_log()
         complaints = self.stderr()
-        if self.process.returncode != code or (complaints and code == 0):
+        if self.process.returncode != code or (complaints and code == 0 and not self._may_complain):
             raise AssertionError(f"the worker exited with {self.process.returncode} and said:\n{complaints}")
 
     def stderr(self) -> str:
@@ -157,7 +167,7 @@ class Worker:
 
     # --- the link
 
-    async def tell(self, message: WorkerSettings | Update) -> None:
+    async def tell(self, message: WorkerSettings | Update | Drain) -> None:
         """Sends a message."""
         await self.tell_bytes(frame(message))
 
@@ -269,8 +279,9 @@ class Worker:
     # --- the process
 
     def refuses_connections(self) -> bool:
-        """Whether nobody listens on its port any more."""
+        """Whether nobody listens on its port any more, or will in a moment: then SYNs are not answered."""
         with socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET) as sock:
+            sock.settimeout(0.1)
             return sock.connect_ex((self._address, self.port)) != 0
 
     def resident(self) -> int:

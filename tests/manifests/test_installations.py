@@ -10,6 +10,7 @@ from ingressd.control.controller import STOP_GRACE
 from ingressd.control.election import Times
 from ingressd.control.status import Timing
 from ingressd.proxy import worker
+from ingressd.proxy.last_call import LAST_CALL
 from tests.manifests.built import (
     CLUSTER_WIDE,
     NAMESPACE,
@@ -190,18 +191,19 @@ def test_the_rights_are_those_that_are_used(name: str) -> None:
 
 
 def test_there_is_time_to_end_in_order(each: Install) -> None:
-    command, seconds = each.container["lifecycle"]["preStop"]["exec"]["command"]
-    assert command == "sleep"
+    assert "lifecycle" not in each.container, "what waits there is not said to clients"
+    grace = each.values[run.SHUTDOWN_GRACE_PERIOD]
+    assert grace >= 30, "for load balancers to notice"
     election = Times(each.values[writing.ELECTION_TTL])
-    # Looking for other replicas, clearing the status, and giving up the Lease, beside which the workers end.
+    # Looking for other replicas, clearing the status, and giving up the Lease, beside which all else ends.
     writers = election.write + Timing().clear + 2 * election.ask
-    end = int(seconds) + max(STOP_GRACE, writers) + ADMIN_STOP
+    end = max(grace + each.values[run.DRAIN_TIMEOUT] + STOP_GRACE, writers) + ADMIN_STOP
     assert each.pod["terminationGracePeriodSeconds"] >= end + SPARE
-    assert worker.DRAIN + worker.LINK_CLOSE + worker.LOG_CLOSE < STOP_GRACE
+    assert LAST_CALL + worker.LINK_CLOSE + worker.LOG_CLOSE < STOP_GRACE
 
 
-def test_the_documentation_says_how_a_pod_ends(each: Install) -> None:
-    seconds = each.container["lifecycle"]["preStop"]["exec"]["command"][1]
+def test_the_documentation_says_how_a_pod_ends() -> None:
+    values = install("base").values
     page = " ".join((ROOT / "docs" / "deploy.md").read_text().split())
-    assert f"serves for {seconds} more seconds" in page
-    assert f"gives requests under way {worker.DRAIN:g} seconds" in page
+    assert f"serves for {values[run.SHUTDOWN_GRACE_PERIOD]:g} more seconds" in page
+    assert f"gives requests under way {values[run.DRAIN_TIMEOUT]:g} seconds" in page

@@ -69,7 +69,7 @@ CHANGES = {
         *(f"/workload/spec/{key}" for key in ("replicas", "strategy", "updateStrategy")),
         "/workload/spec/template/spec/topologySpreadConstraints",
         f"{CONTAINER}/ports/0/hostPort",
-        f"{CONTAINER}/args",
+        f"{CONTAINER}/args/1",
         *(f"/Service ingressd/spec/{key}" for key in ("type", "externalTrafficPolicy")),
         "/Namespace ingressd/metadata/labels/pod-security.kubernetes.io/enforce",
         "/PodDisruptionBudget ingressd",

@@ -1,12 +1,13 @@
-"""How a worker begins and ends: told over its link, ended by the link's end or SIGTERM."""
+"""How a worker begins and ends: told over its link, ended by a message or the link's end."""
 
-import asyncio
+import contextlib
 import signal
 
 import msgspec
+import pytest
 
+from ingressd.link import Drain
 from ingressd.model import Timeouts, Update
-from ingressd.proxy.worker import DRAIN
 from tests.kit import HOST, Client, Upstream, Worker, always, eventually, get, ok, serving
 from tests.kit.upstream import Connection
 from tests.kit.worker import SETTINGS
@@ -29,19 +30,10 @@ async def test_it_exits_with_0_when_the_controller_is_killed() -> None:
         await worker.exited()
 
 
-async def test_it_exits_with_0_on_SIGTERM_and_reports_what_it_did_last() -> None:
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+async def test_signals_are_for_the_controller(which: signal.Signals) -> None:
     async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
-        for _ in range(3):
-            await client.ask(get("/"))
-        worker.process.send_signal(signal.SIGTERM)
-        await worker.exited()
-        assert sum(series.requests for series in worker.requests()) == 3
-        assert len(worker.log) == 3
-
-
-async def test_SIGINT_leaves_it_running() -> None:
-    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
-        worker.process.send_signal(signal.SIGINT)
+        worker.process.send_signal(which)
         for _ in range(3):
             assert (await client.ask(get("/"))).status == 200
 
@@ -58,8 +50,7 @@ async def test_it_exits_with_1_when_it_cannot_follow_so_that_it_is_replaced() ->
 async def test_a_request_under_way_is_finished_before_the_end() -> None:
     async def slow(connection: Connection) -> None:
         await connection.request()
-        worker.process.send_signal(signal.SIGTERM)
-        # It accepts nothing more: that is how the signal's arrival shows.
+        worker.unlink()
         await eventually(worker.refuses_connections, "new connections are refused")
         await connection.send(ok(b"late"))
         await connection.request()
@@ -71,28 +62,69 @@ async def test_a_request_under_way_is_finished_before_the_end() -> None:
         await worker.exited()
 
 
-async def test_a_connection_whose_response_began_before_the_end_is_closed_after_it() -> None:
+async def test_what_waits_to_be_accepted_is_served_before_the_end() -> None:
+    """The worker is stopped for a moment: what connects meanwhile waits in the queue of its socket."""
+    timeouts = Timeouts(drain=8)
+    async with Upstream(always(ok())) as upstream, Worker(serving(upstream), timeouts=timeouts) as worker:
+        worker.process.send_signal(signal.SIGSTOP)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(Client(worker.port)) for _ in range(50)]
+            worker.unlink()
+            worker.process.send_signal(signal.SIGCONT)
+            await eventually(worker.refuses_connections, "new connections are refused")
+            for client in clients:
+                response = await client.ask(get("/"))
+                assert (response.status, response.get(b"connection")) == (200, b"close")
+        await worker.exited()
+
+
+async def test_a_connection_that_was_promised_another_request_gets_it() -> None:
+    """Closing it would cross with a request on its way, which would be lost."""
+
     async def halting(connection: Connection) -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
         await eventually(worker.refuses_connections, "new connections are refused")
         await connection.send(b"lt")
         await connection.request()
+        await connection.send(ok(b"last"))
+        await connection.request()
 
-    async with Upstream(halting) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+    timeouts = Timeouts(drain=8)
+    async with (
+        Upstream(halting) as upstream,
+        Worker(serving(upstream), timeouts=timeouts) as worker,
+        Client(worker.port) as client,
+    ):
         await client.send(get("/"))
         await client.read_until(b"ha")
-        worker.process.send_signal(signal.SIGTERM)
+        worker.unlink()
         await client.read_until(b"lt")
-        began = asyncio.get_running_loop().time()
+        response = await client.ask(get("/"))
+        assert (response.body, response.get(b"connection")) == (b"last", b"close")
         assert await client.ended()
-        assert asyncio.get_running_loop().time() - began < DRAIN / 2
         await worker.exited()
-        assert worker.log[0].split(b'" ')[1].startswith(b"200 4 ")
 
 
-async def test_idle_connections_are_closed_at_once_when_it_ends() -> None:
-    timeouts = Timeouts(keep_alive=600, client_header=600)
+async def test_idle_connections_are_closed_after_their_next_response() -> None:
+    timeouts = Timeouts(keep_alive=600, client_header=600, drain=8)
+    async with (
+        Upstream(always(ok())) as upstream,
+        Worker(serving(upstream), timeouts=timeouts) as worker,
+        Client(worker.port) as used,
+        Client(worker.port) as fresh,
+    ):
+        await used.ask(get("/"))
+        worker.unlink()
+        await eventually(worker.refuses_connections, "new connections are refused")
+        for client in (used, fresh):
+            assert (await client.ask(get("/"))).get(b"connection") == b"close"
+            assert await client.ended()
+        await worker.exited()
+
+
+async def test_idle_connections_end_with_the_keep_alive_timeout_and_at_the_latest_with_the_time_to_drain() -> None:
+    timeouts = Timeouts(keep_alive=0.5, client_header=600, drain=1.5)
     async with (
         Upstream(always(ok())) as upstream,
         Worker(serving(upstream), timeouts=timeouts) as worker,
@@ -102,8 +134,22 @@ async def test_idle_connections_are_closed_at_once_when_it_ends() -> None:
         await used.ask(get("/"))
         worker.unlink()
         assert await used.ended()
+        assert worker.process.poll() is None
         assert await fresh.ended()
         await worker.exited()
+
+
+async def test_before_the_end_it_accepts_connections_and_asks_each_to_go() -> None:
+    async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as early:
+        await early.ask(get("/"))
+        await worker.tell(Drain(listening=True))
+        await worker.replace(worker.snapshot)  # it has read what came before
+        async with Client(worker.port) as late:
+            for client in (early, late):
+                assert (await client.ask(get("/"))).get(b"connection") == b"close"
+                assert await client.ended()
+        assert worker.process.poll() is None
+        assert len(upstream.connections) == 1, "connections to endpoints are kept"
 
 
 async def test_a_log_that_nobody_reads_does_not_keep_it_from_its_end() -> None:
@@ -113,7 +159,7 @@ async def test_a_log_that_nobody_reads_does_not_keep_it_from_its_end() -> None:
             await client.send(get("/", "User-Agent: " + "x" * 8000) * 10)
             for _ in range(10):
                 await client.response()
-        worker.process.send_signal(signal.SIGTERM)
+        worker.unlink()
         await worker.exited()
 
 

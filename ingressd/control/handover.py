@@ -1,0 +1,146 @@
+"""Listening sockets that go from one ingressd to the next on the same machine, while both are alive.
+
+The one that runs listens on a Unix socket. The next one connects there, is given the listening sockets themselves
+(SCM_RIGHTS, unix(7)), starts its workers with them, and says so once it is ready; only then does the first one stop.
+No socket is ever closed, so no connection that waits in the queue of one is lost: whoever accepts it serves it. If the
+next one ends before it is ready, nothing has happened.
+
+Sockets of their own for each (SO_REUSEPORT alone) would not do: the kernel resets the connections in the queue of a
+socket that is closed, and those whose handshake is under way, unless net.ipv4.tcp_migrate_req is set on the machine.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ingressd.aio import spawn
+from ingressd.control.sockets import ListenError
+
+FLAG = "--handover-socket"
+READY = b"ready"
+MAX_SOCKETS = 250
+"""In one message; the kernel takes 253 (SCM_MAX_FD)."""
+ANSWER = 5.0
+"""Seconds until whoever listens there must have given its sockets."""
+
+_CREDENTIALS = "3i"
+"""struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
+
+_log = logging.getLogger(__name__)
+
+
+class Taken:
+    """The sockets of the one before us, and the connection to it. Without one before us there are none."""
+
+    def __init__(self, sockets: list[socket.socket], connection: socket.socket | None) -> None:
+        self.sockets = sockets
+        self._connection = connection
+
+    def ready(self) -> None:
+        """Lets the one before us stop."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._connection.sendall(READY)
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection; the one before us goes on, if it was not told to stop."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def take(path: str) -> Taken:
+    """Asks who listens at `path` for its listening sockets. Raises ListenError if it does not give them."""
+    if not os.access(Path(path).absolute().parent, os.W_OK | os.X_OK):
+        raise ListenError(f"cannot listen on {path} ({FLAG}): there is no such directory, or none we may write to")
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(ANSWER)
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return Taken([], None)
+        _, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_SOCKETS)
+    except OSError as error:
+        connection.close()
+        raise ListenError(f"cannot take over from {path} ({FLAG}): {error.strerror or error}") from error
+    if not descriptors:
+        connection.close()
+        raise ListenError(
+            f"cannot take over from {path} ({FLAG}): whoever listens there gives nothing; it belongs to another user, "
+            "or another process is taking over right now"
+        )
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for sock in sockets:
+        sock.setblocking(False)
+    return Taken(sockets, connection)
+
+
+class Offer:
+    """Gives `sockets` to one process after another, until one of them is ready: then `taken` is called, once."""
+
+    def __init__(self, path: str, sockets: Sequence[socket.socket], taken: Callable[[], None]) -> None:
+        self._path = Path(path)
+        self._sockets = sockets
+        self._taken = taken
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begins to listen, in place of whoever did at this path. Raises ListenError."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.setblocking(False)
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                draft.unlink()
+            listening.bind(str(draft))
+            draft.chmod(0o600)
+            listening.listen()
+            draft.replace(self._path)
+        except OSError as error:
+            listening.close()
+            raise ListenError(f"cannot listen on {self._path} ({FLAG}): {error.strerror or error}") from error
+        self._task = spawn(self._serve(listening), "handover")
+
+    async def close(self) -> None:
+        """Listens no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _serve(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listening:
+            while True:
+                connection, _ = await loop.sock_accept(listening)
+                with connection:
+                    try:
+                        if await self._give(connection):
+                            break
+                    except OSError as error:
+                        _log.warning("handover: %s", error)
+        self._taken()
+
+    async def _give(self, connection: socket.socket) -> bool:
+        """Whether the other one is ready, in the end."""
+        process, user, _ = struct.unpack(
+            _CREDENTIALS, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+        )
+        if user != os.geteuid():
+            _log.warning("handover: process %d of user %d is refused: it is not of our user", process, user)
+            return False
+        _log.info("handover: process %d takes the listening sockets", process)
+        socket.send_fds(connection, [b"."], [sock.fileno() for sock in self._sockets])
+        said = b""
+        while piece := await asyncio.get_running_loop().sock_recv(connection, len(READY)):
+            said += piece
+        if said != READY:
+            _log.warning("handover: process %d has ended before it was ready; going on", process)
+        return said == READY

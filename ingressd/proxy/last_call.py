@@ -1,0 +1,38 @@
+"""The end of a listening socket, without losing whom the kernel has connected.
+
+The kernel completes connections by itself and queues them until they are accepted. Closing the last descriptor of a
+listening socket resets those in its queue, and those whose handshake is not over yet: their clients believe that they
+are connected. So before the end SYNs are dropped, which clients send again a second later, to whoever listens then or
+to be refused; what has been answered already gets LAST_CALL seconds to be accepted.
+"""
+
+import contextlib
+import ctypes
+import socket
+import struct
+
+LAST_CALL = 0.25
+"""Seconds for handshakes under way to come to their end: some round trips."""
+
+_SO_ATTACH_FILTER = 26
+"""socket(7), asm-generic/socket.h."""
+
+_NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte with the flags of the TCP header
+        (0x45, 0, 1, 0x02),  # SYN?
+        (0x06, 0, 0, 0),  # drop it
+        (0x06, 0, 0, 0xFFFFFFFF),  # or let it pass
+    )
+)
+"""A classic BPF program (linux/filter.h)."""
+
+
+def drop_syns(listening: socket.socket) -> None:
+    """Nobody new gets a connection from now on; for good, and in every process that has this socket."""
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    fprog = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+    # Linux has it. Where it is refused, those who come in the very last moment are reset.
+    with contextlib.suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
