@@ -7,7 +7,8 @@ whenever its Ingress changes.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
@@ -40,6 +41,9 @@ LIST_FROM = 20
 """Ingresses to compare from which on they are listed instead of read one by one."""
 
 INGRESS = next(kind for kind in LISTED if kind.name == "Ingress")
+
+Decide = Callable[[SeenIngress], Mapping[str, Any] | None]
+"""What to send for an Ingress; None for nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +145,7 @@ class StatusWriter:
 
     async def clear(self) -> None:
         """Takes our addresses away, after `run` has ended; for the last replica. What fails is only logged."""
+        self._bucket = TokenBucket(math.inf, 1)  # as fast as the API server takes it: the pod has not long to live
         try:
             async with asyncio.timeout(self._timing.clear):
                 ours = [seen async for seen in self._listed() if self._plan.clearing(seen)]
@@ -210,7 +215,7 @@ class StatusWriter:
             self._later.append(name)
             return
         try:
-            if not await self._try(name, seen):
+            if not await self._try(name, seen, self._plan.patch):
                 self._later.append(name)
         except NotAllowedNow:
             self._later.append(name)
@@ -228,13 +233,13 @@ class StatusWriter:
             else:
                 _log.warning("the status of Ingress %s/%s is not written: %s", *name, error)
 
-    async def _try(self, name: Name, seen: SeenIngress | None) -> bool:
-        """False if others change the Ingress all the time."""
+    async def _try(self, name: Name, seen: SeenIngress | None, decide: Decide) -> bool:
+        """Sends what is decided about an Ingress. False if others change it all the time."""
         for _ in range(TRIES):
             if seen is None:
                 await self._pace()
                 seen = await self._objects.get(INGRESS.path(*name), SeenIngress)
-            patch = self._plan.patch(seen)
+            patch = decide(seen)
             if patch is None:
                 return True
             try:
@@ -253,14 +258,18 @@ class StatusWriter:
         self._refusals.granted(name[0])
 
     async def _clear(self, seen: SeenIngress) -> None:
-        # As fast as the API server takes it: the pod has not long to live.
         try:
-            await self._patch(seen.name, self._plan.clearing(seen) or {})
+            if await self._try(seen.name, seen, self._plan.clearing):
+                return
+            why = "others change it all the time"
         except NotAllowedNow:
-            _log.warning("the status of Ingress %s/%s is not cleared: another controller leads", *seen.name)
+            why = "another controller leads"
         except ApiError as error:
+            if error.status == NOT_FOUND:
+                return
             self.failures += 1
-            _log.warning("the status of Ingress %s/%s is not cleared: %s", *seen.name, error)
+            why = str(error)
+        _log.warning("the status of Ingress %s/%s is not cleared: %s", *seen.name, why)
 
     async def _pace(self) -> None:
         seconds = self._bucket.wait(self._clock())

@@ -1,5 +1,7 @@
 """What becomes of the status of Ingresses when the writer ends."""
 
+import asyncio
+
 import pytest
 
 from ingressd.control import status as module
@@ -7,7 +9,7 @@ from ingressd.control.api import Objects
 from ingressd.control.replicas import read_is_last
 from ingressd.control.status import Published
 from tests.control.fake_api import Json
-from tests.control.status_desk import ADDRESS, Desk, running, take
+from tests.control.status_desk import ADDRESS, Desk, ingress_path, running, take
 from tests.control.status_desk import desk as desk
 
 
@@ -61,6 +63,24 @@ async def test_a_clearing_that_fails_is_logged_and_goes_on(desk: Desk, caplog: p
     desk.fake.refuse = lambda request: 500
     await writer.clear()
     assert "the status of Ingresses is not cleared" in caplog.text
+
+
+async def test_what_changes_while_it_is_cleared_is_read_again(desk: Desk) -> None:
+    web, changed, gone = (desk.ingress(name, ADDRESS) for name in ("web", "changed", "gone"))
+    writer = desk.writer(Published(addresses=(ADDRESS["ip"],)))
+    take(writer, web, changed, gone)
+    listed = asyncio.Event()
+    desk.fake.slow = lambda request: listed if request.path.endswith("/ingresses") else None
+    clearing = asyncio.gather(writer.clear())
+    await desk.fake.until_asked("GET", "/ingresses")
+    desk.ingress("web", ADDRESS)
+    desk.ingress("changed", {"ip": "192.0.2.66"})
+    del desk.fake.objects[ingress_path("gone")]
+    listed.set()
+    await clearing
+    assert desk.status("web") is None
+    assert desk.status("changed") == [{"ip": "192.0.2.66"}], "what others have written is theirs"
+    assert writer.failures == 0
 
 
 async def test_a_clearing_without_the_lead_writes_nothing(desk: Desk) -> None:
