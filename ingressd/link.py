@@ -1,8 +1,9 @@
 """What controller and worker say to each other over their socketpair, and how it is framed.
 
 Controller -> worker: WorkerSettings once, TicketKeys (first before the first Update, and whenever they are renewed),
-Updates, and Drain towards the end. Worker -> controller: Serving after each Update, a Report each second. A frame is a
-length (4 bytes, big endian) and a msgpack message. No IO here: bytes in, messages out.
+Updates, and Drain towards the end. Worker -> controller: Serving after each Update, a Report each second, Findings
+whenever they are others. A frame is a length (4 bytes, big endian) and a msgpack message. No IO here: bytes in,
+messages out.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ingressd.model import Update, WorkerSettings
+from ingressd.model import ClusterKey, Endpoint, Update, WorkerSettings
 from ingressd.model.tls import Hidden, hide, reveal
 
 T = TypeVar("T")
@@ -75,6 +76,26 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     """Values as they are now."""
 
 
+class Ejected(msgspec.Struct, frozen=True, array_like=True):
+    """An endpoint that the worker has ejected."""
+
+    endpoint: Endpoint
+    failures: int
+    """In a row."""
+    ejections: int
+    """How many, this one included."""
+    until: float
+    """Seconds since 1970; 0 where its time is over and a request decides whether it is back."""
+
+
+class Findings(msgspec.Struct, frozen=True, tag=True):
+    """What the worker has found about endpoints: all of it, as it is now."""
+
+    ejected: tuple[Ejected, ...] = ()
+    panicking: tuple[ClusterKey, ...] = ()
+    """Clusters without an available endpoint, whose requests therefore go to all; sorted."""
+
+
 TICKET_KEY_BYTES = 80
 """A name (16), an HMAC key (32) and an AES key (32), as OpenSSL takes them."""
 
@@ -97,7 +118,7 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker = WorkerSettings | TicketKeys | Update | Drain
-FromWorker = Serving | Report
+FromWorker = Serving | Report | Findings
 
 _LENGTH = 4
 _encoder = msgspec.msgpack.Encoder(enc_hook=reveal)

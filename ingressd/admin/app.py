@@ -19,6 +19,7 @@ ENDPOINTS = {
     "/healthz": "200 while the controller's loop lives",
     "/readyz": "200 when every worker serves, else 503 and what is missing",
     "/api/snapshot": "virtual hosts, routes, clusters and endpoints as published, and the generation of each worker",
+    "/api/endpoints": "every endpoint: its health by check, who has ejected it, whether it terminates",
     "/api/problems": "what is wrong with which object, and which Ingresses are left to other controllers",
 }
 HangUp = Callable[[], Coroutine[None, None, None]]
@@ -45,6 +46,9 @@ def application(view: View) -> web.Application:
     async def snapshot(request: web.Request) -> web.StreamResponse:
         return await _stream(request, "application/json", documents.snapshot(view))
 
+    async def endpoints(request: web.Request) -> web.StreamResponse:
+        return await _stream(request, "application/json", documents.endpoints(view))
+
     async def problems(request: web.Request) -> web.StreamResponse:
         return await _stream(request, "application/json", documents.problems(view))
 
@@ -55,6 +59,7 @@ def application(view: View) -> web.Application:
         "/healthz": healthz,
         "/readyz": readyz,
         "/api/snapshot": snapshot,
+        "/api/endpoints": endpoints,
         "/api/problems": problems,
     }
     app.add_routes([web.get(path, handler) for path, handler in handlers.items()])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ingressd.admin.view import View, WorkerStatus
+from ingressd.admin.view import ClusterHealth, EndpointHealth, View, WorkerStatus
 from ingressd.model import Certificate, Cluster, ClusterKey, PathKind, Problem, Route, TlsHost, VirtualHost
 
 PIECE = 100
@@ -40,6 +40,13 @@ def snapshot(view: View) -> Iterator[bytes]:
     yield from _elements(map(_tls_host, state.tls_hosts))
     yield b'],"certificates":['
     yield from _elements(map(_certificate, state.certificates))
+    yield b"]}"
+
+
+def endpoints(view: View) -> Iterator[bytes]:
+    """The state of every endpoint, by cluster."""
+    yield b'{"clusters":['
+    yield from _elements(map(_cluster_health, view.endpoints()))
     yield b"]}"
 
 
@@ -117,6 +124,27 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
 
 def _cluster_key(key: ClusterKey) -> dict[str, str]:
     return {"namespace": key.namespace, "service": key.service, "port": key.port}
+
+
+def _cluster_health(cluster: ClusterHealth) -> dict[str, Any]:
+    return {
+        **_cluster_key(cluster.key),
+        "check": cluster.check,
+        "slow_start": cluster.slow_start,
+        "panicking": cluster.panicking,
+        "endpoints": [_endpoint_health(endpoint) for endpoint in cluster.endpoints],
+    }
+
+
+def _endpoint_health(state: EndpointHealth) -> dict[str, Any]:
+    return {
+        "address": str(state.endpoint),
+        "serving": state.serving,
+        "terminating": state.terminating,
+        "health": state.health,
+        "last_failure": state.last_failure or None,
+        "ejected": [each._asdict() for each in state.ejected],
+    }
 
 
 def _cluster(cluster: Cluster) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from ingressd.model import ObjectRef, Problem, Snapshot
+from ingressd.model import ClusterKey, Endpoint, HealthCheck, ObjectRef, Problem, Snapshot
 
 
 class WorkerStatus(NamedTuple):
@@ -13,6 +13,38 @@ class WorkerStatus(NamedTuple):
     worker: int
     pid: int
     generation: int | None
+
+
+class WorkerEjection(NamedTuple):
+    """A worker has ejected an endpoint. `until` is in seconds since 1970; None where a request decides whether it is
+    back. `ejections` counts them, this one included."""
+
+    worker: int
+    ejections: int
+    until: float | None
+
+
+class EndpointHealth(NamedTuple):
+    """One endpoint of a cluster. `serving`: it may be picked, if nothing else speaks against it; else it terminates and
+    only finishes what it has. `health` is by check: healthy, unhealthy, unknown (none has ended yet) or unchecked;
+    `last_failure` is what the last check met, empty if it passed."""
+
+    endpoint: Endpoint
+    serving: bool
+    terminating: bool
+    health: str
+    last_failure: str
+    ejected: Sequence[WorkerEjection]
+
+
+class ClusterHealth(NamedTuple):
+    """A cluster with all that is known of its endpoints. `panicking`: none is available, so requests go to all."""
+
+    key: ClusterKey
+    check: HealthCheck | None
+    slow_start: float
+    panicking: bool
+    endpoints: Sequence[EndpointHealth]
 
 
 class View(Protocol):
@@ -39,6 +71,9 @@ class View(Protocol):
 
     def missing(self) -> Sequence[str]:
         """What stands against being ready, a sentence each; empty when ready."""
+
+    def endpoints(self) -> Iterator[ClusterHealth]:
+        """All clusters, sorted, with the state of their endpoints."""
 
     def metrics(self) -> Iterator[bytes]:
         """The metrics page in pieces."""

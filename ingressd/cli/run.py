@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 import uvloop
 
-from ingressd.cli import cluster, flags, objects, tls, writing
+from ingressd.cli import cluster, flags, health, objects, tls, writing
 from ingressd.cli.flags import Flag, UsageError, Values
 from ingressd.cli.objects import count, seconds
 from ingressd.cli.values import addresses, choice, networks, none_or_duration, port, text, workers
@@ -155,6 +155,7 @@ SECTIONS: flags.Sections = {
     "listening": (HTTP_PORT, tls.HTTPS_PORT, HEALTHZ_PORT, BIND_ADDRESS),
     "TLS": tls.FLAGS,
     "proxy": (WORKERS, TRUSTED_PROXIES, tls.USE_PROXY_PROTOCOL, NAMESERVER),
+    "health of endpoints": health.FLAGS,
     "logs": (ACCESS_LOG_FORMAT, LOG_LEVEL),
     "times (60, 60s, 500ms, 5m, 1h)": (
         CLIENT_HEADER_TIMEOUT,
@@ -196,6 +197,7 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
     translation = msgspec.structs.replace(
         tls.translation(values),
         https_port=tls.published_port(values),
+        health_check=values[health.HEALTH_CHECK],
         fallback_certificate=None if https_port is None else self_signed.make(),
     )
     return Options(
@@ -222,6 +224,7 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
             trusted_proxies=values[TRUSTED_PROXIES],
             access_log=values[ACCESS_LOG_FORMAT],
             log_level=values[LOG_LEVEL].value,
+            ejection=health.ejection(values),
             proxy_protocol=values[tls.USE_PROXY_PROTOCOL],
             tls=tls.settings(values),
         ),

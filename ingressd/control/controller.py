@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ingressd import __version__
-from ingressd.admin.view import WorkerStatus
+from ingressd.admin.view import ClusterHealth, WorkerStatus
 from ingressd.aio import spawn
 from ingressd.control.build import compiled_summary, hot_modules
 from ingressd.control.dns import Resolver
+from ingressd.control.health.endpoints import Endpoints
 from ingressd.control.holdoff import LONGEST, HoldOff
 from ingressd.control.options import Options
 from ingressd.control.problem_log import ProblemLog
@@ -37,7 +38,7 @@ from ingressd.control.workers import (
     Workers,
 )
 from ingressd.control.writing import Writers, orphans
-from ingressd.link import Drain, Report, Serving, frame
+from ingressd.link import Drain, Findings, Report, Serving, frame
 from ingressd.model import ObjectRef, Problem, Snapshot, Update
 from ingressd.source.base import Changes, Source
 from ingressd.telemetry.aggregate import Totals
@@ -60,6 +61,11 @@ class SourceChanged:
 @dataclass(frozen=True, slots=True)
 class AddressesChanged:
     """DNS gives other addresses, or fails otherwise, for a name that a cluster has."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """Endpoints have become healthy or unhealthy by their checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class DrainOver:
 Event = (
     SourceChanged
     | AddressesChanged
+    | HealthChanged
     | HeldOff
     | TimeChanged
     | TicketsDue
@@ -133,6 +140,7 @@ class Controller:
         """With the time when each was posted, in loop.time()."""
         self._clock = asyncio.get_running_loop().time
         self._resolver = Resolver(lambda: self.post(AddressesChanged()), options.nameservers)
+        self._endpoints = Endpoints(lambda: self.post(HealthChanged()))
         self._reconciler = Reconciler(options.translation, source.locate)
         self._problem_log = ProblemLog(_log)
         self._workers = Workers(WORKER_COMMAND, options.settings, listeners, self.post)
@@ -184,7 +192,8 @@ class Controller:
 
         - objects have changed: they go into the store
         - DNS has other addresses for a cluster, or fails to give them
-        - a worker says that it serves a generation, or what it has counted
+        - endpoints have become healthy or unhealthy, which is published at once, whatever else is held off
+        - a worker says that it serves a generation, what it has counted, or what it has found about endpoints
         - a worker that was behind has caught up: it gets the whole state
         - a worker has exited: another one is due, at once or after a pause
         - a worker is due: it is started with the whole state
@@ -208,6 +217,7 @@ class Controller:
             for timer in filter(None, (*self._timers, self._timer, self._renewal, self._date)):
                 timer.cancel()
             await self._resolver.close()
+        await self._endpoints.close()
 
     async def _follow_events(self) -> None:
         writing: asyncio.Task[None] | None = None
@@ -221,11 +231,16 @@ class Controller:
                         self._note_change(seen, of_objects=False)
                 case AddressesChanged():
                     self._note_change(seen, of_objects=False)
+                case HealthChanged():
+                    self._endpoints.say_changes()
+                    self._publish(seen, retranslate=False)
                 case Said(number, Serving(generation)):
                     self._workers[number].serving = generation
                     self._note_progress(seen)
                 case Said(number, Report() as report):
                     self._totals.add(number, report)
+                case Said(number, Findings() as findings):
+                    self._endpoints.take(number, findings)
                 case CaughtUp(number):
                     self._workers[number].send_whole(self._whole())
                 case Exited():
@@ -311,7 +326,8 @@ class Controller:
 
     async def _bring_up_to_date(self) -> None:
         seen = self._hold_off.oldest
-        self._publish(seen)
+        retranslate, self._retranslate = self._retranslate, False
+        self._publish(seen, retranslate=retranslate)
         self._hold_off.published(self._clock())
         if not self._started and self._source.missing():
             return
@@ -351,15 +367,17 @@ class Controller:
             self._needed = self._reconciler.references
             self._source.need(self._needed)
 
-    def _publish(self, seen: float | None) -> None:
-        """Brings what is published up to date with objects and addresses. `seen` is when the oldest change was."""
-        retranslate, self._retranslate = self._retranslate, False
+    def _publish(self, seen: float | None, *, retranslate: bool) -> None:
+        """Brings what is published up to date with addresses and health, and with objects where `retranslate` says so.
+        `seen` is when the oldest change was."""
         update: Update | None = None
         try:
             if retranslate:
                 self._translate()
             if self._started or not self._source.missing():
-                update = self._reconciler.publish(self._resolver.addresses, self._resolver.problems())
+                update = self._reconciler.publish(
+                    self._resolver.addresses, self._resolver.problems(), self._endpoints.applied
+                )
             else:
                 self._reconciler.note_problems(self._resolver.problems())
         except Exception:
@@ -419,6 +437,7 @@ class Controller:
     def _note_exit(self, event: Exited) -> None:
         worker = self._workers[event.worker]
         self._totals.forget(worker.number)
+        self._endpoints.forget(worker.number)
         worker.serving = None
         if self._closed:
             if event.how != "exited with code 0":
@@ -446,6 +465,9 @@ class Controller:
     @property
     def passed_over(self) -> Sequence[ObjectRef]:
         return self._reconciler.passed_over
+
+    def endpoints(self) -> Iterator[ClusterHealth]:
+        return self._endpoints.view()
 
     def workers(self) -> Sequence[WorkerStatus]:
         return [
@@ -477,6 +499,7 @@ class Controller:
         figures.objects = self._reconciler.objects()
         figures.watches = self._source.figures()
         figures.writing = self._writers.figures()
+        figures.health = self._endpoints.figures()
         figures.orphans = set(orphans(self.problems))
         return self._page.pieces()
 

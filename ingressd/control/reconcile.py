@@ -149,16 +149,23 @@ class Reconciler:
         self._translator = translator
         self._translation = translator.translation
 
-    def publish(self, addresses: Addresses, dns_errors: Mapping[str, str]) -> Update | None:
+    def publish(
+        self,
+        addresses: Addresses,
+        dns_errors: Mapping[str, str],
+        checked: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
+    ) -> Update | None:
         """What leads from the snapshot published before to the one that is wanted now, which then counts as published.
         None if that is the same; the first is published even if it is empty, for workers wait for it.
 
-        `addresses` are those of dns_names(); `dns_errors` says by name what their look-ups met.
+        `addresses` are those of dns_names(); `dns_errors` says by name what their look-ups met. `checked` adds what
+        health checks have found.
         """
         self.note_problems(dns_errors)
         snapshot = self._translation.snapshot
         if self._dns_clusters:
             snapshot = with_addresses(snapshot, addresses)
+        snapshot = checked(snapshot)
         generation = self.published.generation + 1
         update = diff(self.published.snapshot, snapshot, generation)
         if update is None and generation > 1:

@@ -21,6 +21,8 @@ COUNTERS: Mapping[str, Figure] = {
     "access_log_lines": Figure("Access log lines written."),
     "downstream_connections": Figure("Client connections accepted."),
     "downstream_connections_refused": Figure("Client connections refused because a worker had too many."),
+    "ejections": Figure("Endpoints ejected by a worker because of their failures."),
+    "ejections_refused": Figure("Ejections that would have left a cluster with too few endpoints."),
     "errors": Figure("Responses of our own in place of an upstream's, by reason.", "reason"),
     "requests": Figure("Requests of clients, those to no Ingress included."),
     "tunnels": Figure("Upgraded connections (WebSocket) begun."),
@@ -34,6 +36,7 @@ COUNTERS: Mapping[str, Figure] = {
 
 GAUGES: Mapping[str, Figure] = {
     "downstream_connections_open": Figure("Client connections open now, by state.", "state"),
+    "endpoints_ejected": Figure("Endpoints that are ejected now; those of each worker count."),
     "tasks": Figure("Tasks (asyncio) of the controller, and of all workers.", "process"),
     "downstream_connections_limit": Figure("Client connections that the workers accept at a time."),
     "upstream_connections_open": Figure("Connections to endpoints open now, by state.", "state"),

@@ -66,6 +66,24 @@ class WritingFigures:
     events_dropped: int
 
 
+@dataclass(frozen=True, slots=True)
+class HealthFigures:
+    """What health checks have come to."""
+
+    passed: int = 0
+    failed: int = 0
+    """Checks."""
+    checked: int = 0
+    unhealthy: int = 0
+    """Endpoints now, once for each check."""
+    waiting: int = 0
+    """Checks that are due and wait for others to end."""
+    transitions: Mapping[str, int] = field(default_factory=dict)
+    """How often endpoints have become healthy and unhealthy."""
+    panicking: int = 0
+    """Clusters of which no endpoint is available."""
+
+
 @dataclass(slots=True)
 class ControllerFigures:
     """What the controller counts of itself. Its loop writes them, the page reads them."""
@@ -90,6 +108,7 @@ class ControllerFigures:
     """None where nothing is ever written to a cluster."""
     orphans: Collection[tuple[str, str, str]] = ()
     """Ingresses with a backend that cannot serve: namespace, name, and `no-service` or `no-endpoint`."""
+    health: HealthFigures = HealthFigures()
     propagation: Histogram = field(default_factory=Histogram)
     """Seconds from a change seen to every worker serving it."""
     published: int = 0
@@ -297,6 +316,7 @@ class _OwnFigures(Collector):
         yield restarts
         yield ages
         yield from _written(figures.writing)
+        yield from _health(figures.health)
         counts = accumulate(figures.propagation.counts)
         bounds = (*(f"{bound:g}" for bound in figures.propagation.bounds), "+Inf")
         yield HistogramMetricFamily(
@@ -317,6 +337,27 @@ def _written(writing: WritingFigures | None) -> Iterator[Metric]:
         ("events_dropped", "Events that were due and never written.", writing and writing.events_dropped),
     ):
         yield CounterMetricFamily(OWN_PREFIX + name, text, value or 0)
+
+
+def _health(health: HealthFigures) -> Iterator[Metric]:
+    """What checks and workers have found about endpoints."""
+    checks = CounterMetricFamily(f"{OWN_PREFIX}health_checks", "Health checks made, by result.", None, ("result",))
+    checks.add_metric(("passed",), health.passed)
+    checks.add_metric(("failed",), health.failed)
+    yield checks
+    yield _gauge("health_checks_waiting", "Health checks that are due and wait for others.", value=health.waiting)
+    transitions = CounterMetricFamily(
+        f"{OWN_PREFIX}health_transitions", "Endpoints that have changed state, by the new one.", None, ("state",)
+    )
+    for state, count in sorted(health.transitions.items()):
+        transitions.add_metric((state,), count)
+    yield transitions
+    endpoints = _gauge("endpoints_checked", "Endpoints with a health check, by state.", ("state",))
+    endpoints.add_metric(("healthy",), health.checked - health.unhealthy)
+    endpoints.add_metric(("unhealthy",), health.unhealthy)
+    yield endpoints
+    text = "Clusters without an available endpoint, whose requests go to all of them."
+    yield _gauge("clusters_panicking", text, value=health.panicking)
 
 
 def _gauge(

@@ -10,16 +10,18 @@ import msgspec
 import pytest
 
 from ingressd.admin.app import ENDPOINTS, serving
-from ingressd.admin.view import View, WorkerStatus
+from ingressd.admin.view import ClusterHealth, EndpointHealth, View, WorkerEjection, WorkerStatus
 from ingressd.control.sockets import Port, listen, url
 from ingressd.model import (
     SELF_SIGNED,
     Certificate,
+    CheckType,
     ClientAuth,
     ClientAuthMode,
     Cluster,
     ClusterKey,
     Endpoint,
+    HealthCheck,
     Hidden,
     ObjectRef,
     PathKind,
@@ -61,6 +63,19 @@ class FakeController:
     problems: Sequence[Problem] = (PROBLEM,)
     passed_over: Sequence[ObjectRef] = (ObjectRef("Ingress", "other", "theirs"),)
     lacking: list[str] = field(default_factory=list)
+
+    def endpoints(self) -> Iterator[ClusterHealth]:
+        check = HealthCheck(CheckType.TCP, interval=5.0)
+        yield ClusterHealth(
+            FRONT,
+            check,
+            30.0,
+            False,
+            [
+                EndpointHealth(Endpoint("10.0.0.1", 80), True, False, "healthy", "", [WorkerEjection(1, 2, 99.5)]),
+                EndpointHealth(Endpoint("fd00::1", 80), False, True, "unchecked", "answered 500", []),
+            ],
+        )
 
     def workers(self) -> Sequence[WorkerStatus]:
         return [WorkerStatus(0, 41, 3), WorkerStatus(1, 0, None)]
@@ -181,6 +196,41 @@ async def test_a_snapshot_of_any_size_is_one_document(count: int) -> None:
     found = await fetched(FakeController(snapshot=Snapshot(hosts)), "/api/snapshot")
     assert [host["host"] for host in found["virtual_hosts"]] == [host.host for host in hosts]
     assert found["clusters"] == []
+
+
+async def test_endpoints() -> None:
+    (cluster,) = (await fetched(FakeController(), "/api/endpoints"))["clusters"]
+    assert (cluster["namespace"], cluster["service"], cluster["port"]) == ("shop", "front", "http")
+    assert (cluster["slow_start"], cluster["panicking"]) == (30.0, False)
+    assert cluster["check"] == {
+        "type": "tcp",
+        "path": "/",
+        "host": "",
+        "port": 0,
+        "interval": 5.0,
+        "timeout": 2.0,
+        "healthy_threshold": 2,
+        "unhealthy_threshold": 3,
+        "expected_status": [[200, 399]],
+    }
+    assert cluster["endpoints"] == [
+        {
+            "address": "10.0.0.1:80",
+            "serving": True,
+            "terminating": False,
+            "health": "healthy",
+            "last_failure": None,
+            "ejected": [{"worker": 1, "ejections": 2, "until": 99.5}],
+        },
+        {
+            "address": "[fd00::1]:80",
+            "serving": False,
+            "terminating": True,
+            "health": "unchecked",
+            "last_failure": "answered 500",
+            "ejected": [],
+        },
+    ]
 
 
 async def test_problems() -> None:

@@ -10,7 +10,17 @@ from ingressd.cli.run import SECTIONS, controller_options
 from ingressd.control.cpus import usable_cpus
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
-from ingressd.model import SELF_SIGNED, AccessLogFormat, Limits, Policy, Timeouts, TlsSettings, WorkerSettings
+from ingressd.model import (
+    SELF_SIGNED,
+    AccessLogFormat,
+    CheckType,
+    HealthCheck,
+    Limits,
+    Policy,
+    Timeouts,
+    TlsSettings,
+    WorkerSettings,
+)
 from ingressd.telemetry.exposition import Identity
 from ingressd.translate import Options as TranslateOptions
 
@@ -58,6 +68,12 @@ FLAGS: list[tuple[str, str, Callable[[Options], object], object]] = [
     ("trusted-proxies", "10.0.0.0/8", lambda found: found.settings.trusted_proxies, ("10.0.0.0/8",)),
     ("log-level", "debug", lambda found: found.settings.log_level, "debug"),
     ("nameserver", "192.0.2.53:5353", lambda found: found.nameservers, ("192.0.2.53:5353",)),
+    ("health-check", "type=tcp", lambda found: found.translation.health_check, HealthCheck(CheckType.TCP)),
+    ("eject-endpoints", "false", lambda found: found.settings.ejection.enabled, False),
+    ("eject-failures", "3", lambda found: found.settings.ejection.failures, 3),
+    ("eject-time", "4s", lambda found: found.settings.ejection.base, 4),
+    ("eject-max-time", "1m", lambda found: found.settings.ejection.longest, 60),
+    ("eject-max-percent", "20", lambda found: found.settings.ejection.share, 0.2),
     ("client-header-timeout", "1s", lambda found: found.settings.timeouts.client_header, 1),
     ("client-body-timeout", "2s", lambda found: found.settings.timeouts.client_body, 2),
     ("keep-alive", "3", lambda found: found.settings.timeouts.keep_alive, 3),
@@ -158,6 +174,8 @@ def test_https_is_off_by_default_only_with_manifests() -> None:
         (["--no-tls-redirect-locations=a"], "--no-tls-redirect-locations: 'a' is not a path: write /a"),
         (["--default-ssl-certificate=a"], "--default-ssl-certificate: 'a' does not name a Secret"),
         (["--profile=nginx"], "--profile: 'nginx' is not known: write auto, spec or ingress-nginx"),
+        (["--eject-max-percent=101"], "--eject-max-percent: '101' is not a percentage: write a whole number"),
+        (["--health-check=path=x"], '--health-check: path is "x": write a path that begins with `/`'),
         (["--proxy-next-upstream-tries=0"], "--proxy-next-upstream-tries: '0' is not a whole number from 1"),
     ],
 )

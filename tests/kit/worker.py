@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from ingressd.link import Drain, Report, RequestSeries, Serving, frame, frames_from_worker
+from ingressd.link import Drain, Findings, Report, RequestSeries, Serving, frame, frames_from_worker
 from ingressd.model import Snapshot, Timeouts, Update, WorkerSettings, diff
 from tests.kit.stream import DEADLINE, eventually
 
@@ -51,6 +51,8 @@ class Worker:
         self.serving = -1
         """The generation the worker last said it serves."""
         self.reports: list[Report] = []
+        self.findings = Findings()
+        """The last ones."""
         self.log: list[bytes] = []
         """Access log lines as they came, without line feed."""
         self.port = 0
@@ -233,6 +235,8 @@ class Worker:
             for message in self._frames.feed(data):
                 if isinstance(message, Serving):
                     self.serving = message.generation
+                elif isinstance(message, Findings):
+                    self.findings = message
                 else:
                     self.reports.append(message)
 

@@ -1,0 +1,125 @@
+"""One check of one endpoint, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from ingressd.control.health.probe import Prober
+from ingressd.model import CheckType, Endpoint, HealthCheck
+from tests.kit import Upstream, always, deaf_port, eventually, ok, refused_port
+from tests.kit.upstream import Connection, Script
+
+TCP = HealthCheck(CheckType.TCP)
+SOON = HealthCheck(timeout=0.2)
+
+
+@pytest_asyncio.fixture
+async def prober() -> AsyncIterator[Prober]:
+    made = Prober()
+    yield made
+    await made.close()
+
+
+def answer(status: str, *fields: str) -> bytes:
+    return "".join([f"HTTP/1.1 {status}\r\n", *(f"{field}\r\n" for field in fields), "\r\n"]).encode()
+
+
+async def test_a_request_is_what_the_check_says(prober: Prober) -> None:
+    async with Upstream(always(ok())) as upstream:
+        check = HealthCheck(path="/up%20there?deep=1", host="probe.example")
+        assert await prober.ask(upstream.endpoint, check) == ""
+        assert await prober.ask(upstream.endpoint, HealthCheck()) == ""
+        await upstream.all_closed()
+    first, second = upstream.requests
+    assert (first.method, first.target) == (b"GET", b"/up%20there?deep=1")
+    assert first.get(b"host") == b"probe.example"
+    assert (first.get(b"user-agent") or b"").startswith(b"ingressd-health-check/")
+    assert second.get(b"host") == str(upstream.endpoint).encode()
+    assert len(upstream.connections) == 2
+
+
+async def test_a_port_of_its_own(prober: Prober) -> None:
+    async with Upstream(always(ok())) as upstream:
+        asked = Endpoint(upstream.endpoint.address, 1)
+        assert await prober.ask(asked, HealthCheck(port=upstream.endpoint.port)) == ""
+        assert await prober.ask(asked, HealthCheck(CheckType.TCP, port=upstream.endpoint.port)) == ""
+        await upstream.received(1)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "why"),
+    [
+        ("200 OK", ((200, 399),), ""),
+        ("204 No Content", ((200, 399),), ""),
+        ("302 Found", ((200, 399),), ""),
+        ("404 Not Found", ((200, 399),), "answered 404"),
+        ("500 Oops", ((200, 399),), "answered 500"),
+        ("404 Not Found", ((200, 200), (404, 404)), ""),
+        ("201 Created", ((200, 200), (404, 404)), "answered 201"),
+    ],
+)
+async def test_statuses(prober: Prober, status: str, expected: tuple[tuple[int, int], ...], why: str) -> None:
+    async with Upstream(always(answer(status, "Content-Length: 0", "Location: /elsewhere"))) as upstream:
+        assert await prober.ask(upstream.endpoint, HealthCheck(expected_status=expected)) == why
+        assert len(upstream.requests) == 1, "redirects are not followed"
+
+
+async def test_of_a_response_only_the_head_is_waited_for(prober: Prober) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer("200 OK", "Content-Length: 1000000"))
+        await connection.request()
+
+    async with Upstream(script) as upstream:
+        assert await prober.ask(upstream.endpoint, HealthCheck()) == ""
+        await upstream.all_closed()
+
+
+async def closes(connection: Connection) -> None:
+    await connection.request()
+
+
+async def garbles(connection: Connection) -> None:
+    await connection.request()
+    await connection.send(b"hello\r\n\r\n")
+
+
+async def is_silent(connection: Connection) -> None:
+    await connection.request()
+    await connection.request()
+
+
+async def drips(connection: Connection) -> None:
+    await connection.request()
+    while True:
+        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("script", [closes, garbles])
+async def test_what_is_no_response(prober: Prober, script: Script) -> None:
+    async with Upstream(script) as upstream:
+        assert (await prober.ask(upstream.endpoint, HealthCheck())).startswith("no valid response: ")
+
+
+@pytest.mark.parametrize("script", [is_silent, drips])
+async def test_a_response_that_does_not_come_in_time(prober: Prober, script: Script) -> None:
+    async with Upstream(script) as upstream:
+        assert await prober.ask(upstream.endpoint, SOON) == "no answer within 0.2 s"
+
+
+@pytest.mark.parametrize("check", [SOON, HealthCheck(CheckType.TCP, timeout=0.2)])
+async def test_connections_that_are_not_accepted(prober: Prober, check: HealthCheck) -> None:
+    assert await prober.ask(refused_port(), check) == "connection refused"
+    with deaf_port() as deaf:
+        assert await prober.ask(deaf, check) == "no answer within 0.2 s"
+
+
+async def test_tcp_sends_nothing(prober: Prober) -> None:
+    async with Upstream(always(ok())) as upstream:
+        assert await prober.ask(upstream.endpoint, TCP) == ""
+        await eventually(lambda: len(upstream.connections) == 1, "it was accepted")
+        await upstream.all_closed()
+        assert upstream.requests == []
