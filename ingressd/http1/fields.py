@@ -260,6 +260,11 @@ class Head:
             if self.minor == 0:
                 raise FramingError("Transfer-Encoding in HTTP/1.0")
 
+    def drop(self, names: frozenset[bytes]) -> None:
+        """Removes fields by name (lower case) from what is forwarded."""
+        self._named = set(names)
+        self._drop_named()
+
     def _drop_named(self) -> None:
         """Removes the fields that Connection names (RFC 9110 section 7.6.1)."""
         named = self._named or set()

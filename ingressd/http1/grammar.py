@@ -82,7 +82,8 @@ class Known(IntEnum):
     SCHEME = 18
     REAL_IP = 19
     FORWARDED_OTHER = 20
-    """Forwarded (RFC 7239), X-Original-Forwarded-For and all other X-Forwarded-*."""
+    """Forwarded (RFC 7239), X-Original-Forwarded-For, all other X-Forwarded-*, and ssl-client-*, what a proxy says of
+    its client's certificate."""
 
 
 KNOWN: dict[bytes, int] = {
@@ -114,6 +115,10 @@ KNOWN: dict[bytes, int] = {
         b"x-real-ip": Known.REAL_IP,
         b"forwarded": Known.FORWARDED_OTHER,
         b"x-original-forwarded-for": Known.FORWARDED_OTHER,
+        b"ssl-client-verify": Known.FORWARDED_OTHER,
+        b"ssl-client-subject-dn": Known.FORWARDED_OTHER,
+        b"ssl-client-issuer-dn": Known.FORWARDED_OTHER,
+        b"ssl-client-cert": Known.FORWARDED_OTHER,
     }.items()
 }
 

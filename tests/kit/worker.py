@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from ingressd.link import Drain, Findings, Report, RequestSeries, Serving, frame, frames_from_worker
+from ingressd.link import Drain, Findings, Report, RequestSeries, Serving, TicketKeys, frame, frames_from_worker
 from ingressd.model import Snapshot, Timeouts, Update, WorkerSettings, diff
 from tests.kit.stream import DEADLINE, eventually
 
@@ -56,6 +56,7 @@ class Worker:
         self.log: list[bytes] = []
         """Access log lines as they came, without line feed."""
         self.port = 0
+        self.tls_port = 0
         self.pid = 0
         self._first = snapshot if snapshot is not None else Snapshot()
         self._address = address
@@ -75,22 +76,24 @@ class Worker:
         os.set_blocking(self._log_end, False)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        with theirs, socket.socket(family) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((self._address, 0))
-            listening.listen(4096)
+        with theirs, socket.socket(family) as listening, socket.socket(family) as tls_listening:
+            for sock in (listening, tls_listening):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((self._address, 0))
+                sock.listen(4096)
             self.port = listening.getsockname()[1]
-            link, listen = theirs.fileno(), listening.fileno()
+            self.tls_port = tls_listening.getsockname()[1]
+            link, listen, tls_listen = theirs.fileno(), listening.fileno(), tls_listening.fileno()
             self.process = subprocess.Popen(  # noqa: ASYNC220
                 [
                     *self._before,
                     *(sys.executable, "-W", "default", "-m", "ingressd.proxy"),
-                    *("--link-fd", str(link), "--listen-fd", str(listen)),
+                    *("--link-fd", str(link), "--listen-fd", str(listen), "--tls-listen-fd", str(tls_listen)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log_in,
                 stderr=self._stderr,
-                pass_fds=(link, listen),
+                pass_fds=(link, listen, tls_listen),
                 start_new_session=True,
             )
         os.close(log_in)
@@ -169,7 +172,7 @@ class Worker:
 
     # --- the link
 
-    async def tell(self, message: WorkerSettings | Update | Drain) -> None:
+    async def tell(self, message: WorkerSettings | TicketKeys | Update | Drain) -> None:
         """Sends a message."""
         await self.tell_bytes(frame(message))
 
