@@ -56,8 +56,12 @@ types: build ## Check types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: build ## Measure CPU per request against nginx (ARGS="--help": more)
-	$(BIN)/python loadtest/bench.py $(ARGS)
+bench: build ## Measure CPU per request beside nginx, in 2 min; fails above 1.5 x (ARGS="--help": more)
+	@$(BIN)/python loadtest/compare.py --quick $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: build $(VENV)/.bench ## Measure all beside nginx, HAProxy, Envoy and Caddy, in 25 min, and write it up
+	@$(BIN)/python loadtest/compare.py $(ARGS)
 
 .PHONY: loadtest
 loadtest: build $(VENV)/.loadtest ## Load the demo with locust for 30 s (ARGS="--users 200": more)

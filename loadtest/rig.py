@@ -1,4 +1,4 @@
-"""The processes of a measurement: a backend, ingressd and nginx in front of it, and wrk.
+"""The processes of a measurement: upstreams, ingressd, and whatever else is started for it.
 
 All on loopback, all files in one temporary directory, and each stopped by its process id when its block ends.
 """
@@ -7,19 +7,25 @@ import contextlib
 import http.client
 import json
 import os
-import re
+import random
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
+ECHO_HOST = "echo.example.com"
+"""The host whose requests go to the upstream that shows what it received, and that speaks WebSocket."""
+FILES = {"/1kib": 1 << 10, "/64kib": 64 << 10, "/1mib": 1 << 20, "/100mib": 100 << 20}
+"""Paths of the upstream, and how many bytes each gives. All others give SMALL."""
+SMALL = b"hello world\n"
 START_WITHIN = 120.0
 """Seconds for a process to serve; reading 10,000 manifests is the longest."""
 STOP_WITHIN = 15.0
@@ -32,23 +38,24 @@ class RigError(Exception):
 
 
 class Cpu(NamedTuple):
-    """CPU time of a process, in seconds."""
+    """CPU time, in seconds."""
 
     user: float
     system: float
 
 
-class Load(NamedTuple):
-    """What wrk says of a run."""
+class Upstreams(NamedTuple):
+    """Ports that the proxies pass requests to."""
 
-    requests: int
-    seconds: float
+    responses: int
+    echo: int
 
 
 class Process(NamedTuple):
-    """A proxy that runs: the process that carries requests, and the port it listens on."""
+    """A proxy that runs: the process that was started, the one that carries requests, and the port it listens on."""
 
     name: str
+    root: int
     worker: int
     port: int
     log: Path
@@ -57,26 +64,52 @@ class Process(NamedTuple):
         """Throws its access log away, so that a long measurement does not fill the disk."""
         os.truncate(self.log, 0)
 
-    def cpu(self) -> Cpu:
-        """What it has used so far (proc_pid_stat(5), fields 14 and 15)."""
-        fields = Path(f"/proc/{self.worker}/stat").read_text().rpartition(")")[2].split()
-        return Cpu(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
+    def all(self) -> list[int]:
+        """The ids of all its processes."""
+        found, ahead = [], [self.root]
+        while ahead:
+            found.append(ahead.pop())
+            ahead += _children(found[-1])
+        return found
+
+    def cpu(self, *, all: bool = False) -> Cpu:
+        """What the worker has used so far, or all processes together (proc_pid_stat(5), fields 14 and 15)."""
+        used = []
+        for number in self.all() if all else [self.worker]:
+            fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+            used.append(Cpu(int(fields[11]) / TICKS, int(fields[12]) / TICKS))
+        return Cpu(sum(cpu.user for cpu in used), sum(cpu.system for cpu in used))
 
     def resident(self) -> int:
-        """Resident memory in bytes."""
+        """Resident memory of the worker in bytes."""
         return int(Path(f"/proc/{self.worker}/statm").read_text().split()[1]) * PAGE
+
+    def memory(self) -> int:
+        """Memory of all its processes in bytes; what n of them share counts 1/n in each (proc_pid_smaps(5), Pss)."""
+        total = 0
+        for number in self.all():
+            lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total * 1024
+
+
+def _children(number: int) -> list[int]:
+    """Of all threads of a process."""
+    return [
+        int(child) for path in Path(f"/proc/{number}/task").glob("*/children") for child in path.read_text().split()
+    ]
 
 
 def host(number: int) -> str:
-    """The name of a host that both proxies know."""
+    """The name of a host that all proxies know."""
     return f"host-{number}.example.com"
 
 
-def need(*programs: str) -> None:
-    """Raises RigError if a program is missing."""
-    missing = [program for program in programs if _program(program) is None]
+def need(programs: dict[str, str]) -> None:
+    """Raises RigError if a program is missing. The values say what installs it."""
+    missing = {name: how for name, how in programs.items() if find_program(name) is None}
     if missing:
-        raise RigError(f"{' and '.join(missing)} not found: apt-get install nginx-light wrk")
+        raise RigError(f"{' and '.join(missing)} not found: {'; '.join(sorted(set(missing.values())))}")
 
 
 def need_files(count: int) -> None:
@@ -88,15 +121,22 @@ def need_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def _program(name: str) -> str | None:
-    # Debian has nginx in /usr/sbin, which is not on everybody's path.
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+def find_program(name: str) -> str | None:
+    """Where it is: installed beside this Python, on the path, or where Debian has nginx and HAProxy."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{beside}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
-def nginx_version() -> str:
-    """As nginx says it, without its name."""
-    said = subprocess.run([_program("nginx") or "nginx", "-v"], capture_output=True, text=True).stderr
-    return said.strip().rpartition("/")[2]
+def end_on_signals() -> None:
+    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt, once: what follows does not disturb the clearing up."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
 
 
 def free_port() -> int:
@@ -107,13 +147,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], directory: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose output goes to files in `directory`."""
     # Appending, so that it can be emptied while it is written to.
     with (directory / "stdout").open("ab") as out, (directory / "stderr").open("wb") as err:
         # In a session of its own, so that Ctrl-C reaches this script alone, which then ends all in order.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=directory, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=directory,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )
         try:
             yield process
@@ -137,8 +185,8 @@ def get(port: int, path: str, name: str = "localhost") -> tuple[int, bytes]:
         connection.close()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, path: str, name: str, directory: Path) -> None:
-    """Until `path` is answered with 200. Raises RigError."""
+def wait(process: subprocess.Popen[bytes], port: int, path: str, name: str, directory: Path) -> None:
+    """Until `path` of the host `name` is answered with 200. Raises RigError."""
     end = time.monotonic() + START_WITHIN
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -153,114 +201,96 @@ def _wait(process: subprocess.Popen[bytes], port: int, path: str, name: str, dir
     raise RigError(f"{directory.name} does not serve {path}:\n{said}")
 
 
-def _configuration(template: str, directory: Path, **values: object) -> Path:
-    text = (HERE / template).read_text()
-    values.update(USER="user root;" if os.geteuid() == 0 else "", DIRECTORY=directory)
-    for name, value in values.items():
+def configuration(template: Path, directory: Path, values: dict[str, object]) -> Path:
+    """A copy of a template in `directory`, with its @NAMES@ filled in."""
+    text = template.read_text()
+    for name, value in {**values, "USER": "user root;" if os.geteuid() == 0 else "", "DIRECTORY": directory}.items():
         text = text.replace(f"@{name}@", str(value))
-    path = directory / "nginx.conf"
+    path = directory / template.name
     path.write_text(text)
     return path
 
 
 @contextlib.contextmanager
-def _nginx(name: str, configuration: Path, port: int, path: str, host_name: str) -> Iterator[Process]:
-    directory = configuration.parent
-    command = [_program("nginx") or "nginx", "-p", str(directory), "-c", str(configuration)]
-    with _running(command, directory) as process:
-        _wait(process, port, path, host_name, directory)
-        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield Process(name, int(worker), port, directory / "access.log")
+def upstreams(directory: Path) -> Iterator[Upstreams]:
+    """What all proxies pass requests to: nginx with responses of several sizes, and `echo.py`."""
+    echoing = directory / "echo"
+    echoing.mkdir(parents=True)
+    port = free_port()
+    with (
+        responses(directory / "responses") as answering,
+        running([sys.executable, str(HERE / "echo.py"), str(port)], echoing) as process,
+    ):
+        wait(process, port, "/", ECHO_HOST, echoing)
+        yield Upstreams(answering, port)
 
 
 @contextlib.contextmanager
-def backend(directory: Path) -> Iterator[int]:
-    """The upstream of both proxies. Gives its port."""
-    directory.mkdir()
+def responses(directory: Path) -> Iterator[int]:
+    """An nginx that answers all by itself. Gives its port."""
     files = directory / "files"
-    files.mkdir()
-    (files / "1mib").write_bytes(bytes(1 << 20))
+    files.mkdir(parents=True)
+    for name, size in FILES.items():
+        (files / name[1:]).write_bytes(random.Random(size).randbytes(size))
+    # An upload replaces it, so that each is answered with the same status.
+    (files / "upload").touch()
     port = free_port()
-    with _nginx("backend", _configuration("backend.conf", directory, PORT=port), port, "/", "localhost") as process:
-        yield process.port
+    path = configuration(HERE / "backend.conf", directory, {"PORT": port})
+    command = [find_program("nginx") or "nginx", "-p", str(directory), "-c", str(path)]
+    with running(command, directory) as process:
+        wait(process, port, "/", "localhost", directory)
+        yield port
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, upstream: int, hosts: int, paths: Sequence[str]) -> Iterator[Process]:
-    """nginx as a proxy in front of the port `upstream`."""
-    directory.mkdir()
-    port = free_port()
-    configuration = _configuration(
-        "nginx.conf",
-        directory,
-        PORT=port,
-        BACKEND=upstream,
-        FILES=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        HOSTS="\n".join(map(host, range(hosts))),
-        LOCATIONS="\n".join(f"location {path} {{ proxy_pass http://backend; }}" for path in paths),
-    )
-    with _nginx("nginx", configuration, port, paths[0], host(0)) as process:
-        yield process
-
-
-@contextlib.contextmanager
-def ingressd(directory: Path, upstream: int, hosts: int, paths: Sequence[str]) -> Iterator[Process]:
-    """ingressd with one worker in front of the port `upstream`: as installed, all of it, reading manifests."""
-    directory.mkdir()
-    write_manifests(directory / "manifests", upstream, hosts, paths)
+def ingressd(directory: Path, upstreams: Upstreams, hosts: int, *flags: str) -> Iterator[Process]:
+    """ingressd with one worker: as installed, all of it, reading manifests."""
+    directory.mkdir(parents=True)
+    write_manifests(directory / "manifests", upstreams, hosts)
     port, admin = free_port(), free_port()
     command = [sys.executable, "-m", "ingressd", "run", "--manifests", str(directory / "manifests")]
     command += ["--workers", "1", "--bind-address", LOOPBACK, "--http-port", str(port), "--healthz-port", str(admin)]
-    command += ["--access-log-format", "text"]
-    with _running(command, directory) as process:
-        _wait(process, admin, "/readyz", "localhost", directory)
+    command += ["--access-log-format", "text", *flags]
+    with running(command, directory) as process:
+        wait(process, admin, "/readyz", "localhost", directory)
         workers = json.loads(get(admin, "/api/snapshot")[1])["workers"]
-        yield Process("ingressd", workers[0]["pid"], port, directory / "stdout")
+        yield Process("ingressd", process.pid, workers[0]["pid"], port, directory / "stdout")
 
 
-def write_manifests(directory: Path, upstream: int, hosts: int, paths: Sequence[str]) -> None:
-    """One Ingress for each host, all to one Service."""
+def write_manifests(directory: Path, upstreams: Upstreams, hosts: int) -> None:
+    """One Ingress for each host, all to one Service; and one for ECHO_HOST."""
     directory.mkdir()
-    backend = {"service": {"name": "backend", "port": {"number": 80}}}
-    http = {"paths": [{"path": path, "pathType": "Prefix", "backend": backend} for path in paths]}
-    documents: list[dict[str, object]] = [
-        {"apiVersion": "v1", "kind": "Service", "metadata": _named("backend"), "spec": {"ports": [{"port": 80}]}},
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {**_named("backend"), "labels": {"kubernetes.io/service-name": "backend"}},
-            "addressType": "IPv4",
-            "ports": [{"port": upstream}],
-            "endpoints": [{"addresses": [LOOPBACK]}],
-        },
+    documents = [
+        *_service("responses", upstreams.responses),
+        *_service("echo", upstreams.echo),
+        _ingress("echo", ECHO_HOST, "echo"),
+        *(_ingress(f"host-{number}", host(number), "responses") for number in range(hosts)),
     ]
-    for number in range(hosts):
-        spec = {"ingressClassName": "ingressd", "rules": [{"host": host(number), "http": http}]}
-        documents.append(
-            {
-                "apiVersion": "networking.k8s.io/v1",
-                "kind": "Ingress",
-                "metadata": _named(f"host-{number}"),
-                "spec": spec,
-            }
-        )
     # JSON is YAML; written by json because yaml.dump takes ten times as long.
     (directory / "all.yaml").write_text("\n---\n".join(map(json.dumps, documents)))
 
 
+def _service(name: str, port: int) -> list[dict[str, object]]:
+    """With its one endpoint."""
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": _named(name), "spec": {"ports": [{"port": 80}]}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**_named(name), "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "ports": [{"port": port}],
+            "endpoints": [{"addresses": [LOOPBACK]}],
+        },
+    ]
+
+
+def _ingress(name: str, host_name: str, service: str) -> dict[str, object]:
+    backend = {"service": {"name": service, "port": {"number": 80}}}
+    rule = {"host": host_name, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    spec = {"ingressClassName": "ingressd", "rules": [rule]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": _named(name), "spec": spec}
+
+
 def _named(name: str) -> dict[str, str]:
     return {"name": name, "namespace": "bench"}
-
-
-def wrk(process: Process, path: str, connections: int, seconds: float, script: Path | None = None) -> Load:
-    """Loads a proxy, by default with GET requests to host 0. Raises RigError if any request fails."""
-    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
-    command += ["--script", str(script)] if script else ["--header", f"Host: {host(0)}"]
-    command.append(f"http://{LOOPBACK}:{process.port}{path}")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
-    found = re.search(r"(\d+) requests in ([\d.]+)(m?s|m)", done.stdout)
-    failed = re.search(r"Non-2xx or 3xx responses: .*|Socket errors: .*", done.stdout)
-    if found is None or failed is not None or done.returncode != 0:
-        raise RigError(f"wrk on {process.name}: {failed[0] if failed else done.stdout + done.stderr}")
-    unit = {"ms": 0.001, "s": 1.0, "m": 60.0}[found[3]]
-    return Load(int(found[1]), float(found[2]) * unit)

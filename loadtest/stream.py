@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 import rig
-from rig import Process, RigError
+from rig import Process, RigError, Upstreams
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -88,7 +88,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="ingressd-stream-") as directory, _listening() as upstream:
         port: int = upstream.getsockname()[1]
-        with rig.ingressd(Path(directory) / "ingressd", port, 1, ["/"]) as process:
+        with rig.ingressd(Path(directory) / "ingressd", Upstreams(port, port), 1) as process:
             for direction in directions:
                 for framing in framings:
                     if (direction, framing) == ("up", "close"):
