@@ -193,6 +193,7 @@ class Installation:
         self._replicas += 1
         service = self.install.service["metadata"]
         own = ["--http-port=0", "--https-port=0", "--healthz-port=0", "--bind-address=127.0.0.1"]
+        own.append("--shutdown-grace-period=0s")  # nobody has to learn first that it is going
         published = f"--publish-service={service['namespace']}/{service['name']}"
         environment = [
             f"KUBERNETES_SERVICE_HOST={'127.0.0.1' if api_port else self._cluster.host}",
