@@ -201,12 +201,12 @@ def _half(load: Driver, process: Process, seconds: float, directory: Path) -> tu
 
 
 def _sample(load: Driver, process: Process, seconds: float, directory: Path) -> figures.Sample:
-    ids, before = process.all(), process.cpu(all=True)
+    ids, before = process.ids(), process.cpu()
     done = load(process, seconds, directory)
-    after = process.cpu(all=True)
+    after = process.cpu()
     memory = process.memory()
     process.empty_log()
-    if process.all() != ids:
+    if process.ids() != ids:
         raise RigError(f"{process.name} has other processes than before: one ended under load")
     if not done.requests:
         raise RigError(f"{process.name} answered no request, {done.errors} failed")

@@ -1,5 +1,6 @@
 """The figures of a measurement: what one run gave, and medians and ratios of several. Pure functions."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -73,7 +74,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     """The smallest value that at least this share of all values does not exceed; 0 if there are none."""
     if not ordered:
         return 0.0
-    return ordered[max(0, -int(-len(ordered) * share // 1) - 1)]
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
 def turns(names: Sequence[str], number: int) -> list[str]:

@@ -64,18 +64,18 @@ class Process(NamedTuple):
         """Throws its access log away, so that a long measurement does not fill the disk."""
         os.truncate(self.log, 0)
 
-    def all(self) -> list[int]:
-        """The ids of all its processes."""
+    def ids(self) -> list[int]:
+        """Of all its processes."""
         found, ahead = [], [self.root]
         while ahead:
             found.append(ahead.pop())
             ahead += _children(found[-1])
         return found
 
-    def cpu(self, *, all: bool = False) -> Cpu:
-        """What the worker has used so far, or all processes together (proc_pid_stat(5), fields 14 and 15)."""
+    def cpu(self) -> Cpu:
+        """What all its processes have used so far (proc_pid_stat(5), fields 14 and 15)."""
         used = []
-        for number in self.all() if all else [self.worker]:
+        for number in self.ids():
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
             used.append(Cpu(int(fields[11]) / TICKS, int(fields[12]) / TICKS))
         return Cpu(sum(cpu.user for cpu in used), sum(cpu.system for cpu in used))
@@ -87,7 +87,7 @@ class Process(NamedTuple):
     def memory(self) -> int:
         """Memory of all its processes in bytes; what n of them share counts 1/n in each (proc_pid_smaps(5), Pss)."""
         total = 0
-        for number in self.all():
+        for number in self.ids():
             lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
             total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         return total * 1024

@@ -62,7 +62,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A measured transfer; memory in bytes, CPU time of the worker."""
+    """A measured transfer; memory of the worker in bytes, CPU time of all processes."""
 
     direction: str
     framing: str
