@@ -35,7 +35,7 @@ TURN = 50
 GRACE = 30.0
 """Seconds that the API server may take longer to end a watch than it was asked to."""
 STUMBLES = 3
-"""Attempts in a row to go on from a version that an API server may fail; after that, there is a new list."""
+"""Attempts to go on from a version that an API server may fail, without getting on; after that, there is a new list."""
 CERTAIN = 4
 """Refusals in a row after which we go on without what they are about. That takes about a second, after which an API
 server that has just started has read the roles."""
@@ -130,6 +130,7 @@ class ListWatch(Generic[T]):
         """When the watch of this attempt was opened."""
         self._refusals = 0
         self._silences = 0
+        self._stumbles = 0
         self._backoff = Backoff(timing.shortest, timing.longest)
 
     @property
@@ -171,8 +172,13 @@ class ListWatch(Generic[T]):
             return self._failed(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return self._failed(ApiError(BAD_ANSWER, "", f"the answer is not what an API server says: {error}"))
-        self._backoff.reset()
+        self._got_on()
         return 0.0
+
+    def _got_on(self) -> None:
+        """It works: failures from now on are of a new series."""
+        self._backoff.reset()
+        self._stumbles = 0
 
     def _was_steady(self) -> bool:
         """Whether the watch was open for long enough to count as one that works."""
@@ -182,7 +188,7 @@ class ListWatch(Generic[T]):
         if self._verb == "watch":
             self.restarts += 1
         if self._was_steady():
-            self._backoff.reset()
+            self._got_on()
         pause = max(self._backoff.pause(), error.retry_after)
         self.error = error.message
         if is_refusal(error):
@@ -196,8 +202,8 @@ class ListWatch(Generic[T]):
             self._outage.found(self)
             return pause
         self._silences += self._opened is not None and error.reason == SILENT
-        stuck = self._backoff.failures > STUMBLES and error.status not in AWAY
-        if error.status == 410 or stuck or self._silences >= SILENCES:
+        self._stumbles += error.status not in AWAY
+        if error.status == 410 or self._stumbles > STUMBLES or self._silences >= SILENCES:
             self._version = ""
             self._silences = 0
         if error.status != 410 and self._backoff.failures > 1:
@@ -299,7 +305,7 @@ class ListWatch(Generic[T]):
                 self._note_problems(name, ())
         if self._version != metadata.resource_version:
             self._version = metadata.resource_version
-            self._backoff.reset()  # it got on, however soon it breaks off
+            self._got_on()  # however soon it breaks off
 
     def _unreadable(self, item: msgspec.Raw, findings: tuple[Finding, ...]) -> tuple[Name, tuple[Problem, ...]]:
         metadata = decode_object(item).metadata
