@@ -6,7 +6,7 @@ import pytest
 
 from ingressd.model import ObjectRef
 from ingressd.resources import ConfigMap
-from ingressd.source.cluster.access import Access
+from ingressd.source.cluster.access import CONNECTIONS, Access
 from ingressd.source.cluster.named import CONCURRENT, WATCHED
 from tests.source.cluster.fake import FakeApi, Refusal, Request, config_map, ingress, secret
 from tests.source.cluster.followed import QUICK, following
@@ -48,7 +48,7 @@ async def test_config_maps_are_read_in_the_same_way(fake: FakeApi, access: Acces
 
 
 async def test_many_references_are_not_one_connection_each(fake: FakeApi, access: Access) -> None:
-    assert WATCHED == 50
+    assert WATCHED < CONNECTIONS / 2
     for number in range(40):
         fake.put(secret(f"s{number}"))
         fake.put(ingress(f"web{number}", f"h{number}.example", tls=f"s{number}"))
