@@ -5,7 +5,7 @@ import pytest
 from ingressd import __version__
 from ingressd.admin.app import ENDPOINTS
 from ingressd.admin.app import STOP_TIMEOUT as ADMIN_STOP
-from ingressd.cli import objects, run, writing
+from ingressd.cli import objects, run, tls, writing
 from ingressd.control.controller import STOP_GRACE
 from ingressd.control.election import Times
 from ingressd.control.status import Timing
@@ -83,7 +83,11 @@ def test_the_flags_are_accepted_and_ask_for_a_cluster(each: Install) -> None:
 
 
 def test_ports_and_probes_are_those_of_the_flags(each: Install) -> None:
-    assert each.ports == {"http": each.values[run.HTTP_PORT], "admin": each.values[run.HEALTHZ_PORT]}
+    assert each.ports == {
+        "http": each.values[run.HTTP_PORT],
+        "https": tls.https_port(each.values),
+        "admin": each.values[run.HEALTHZ_PORT],
+    }
     for name, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         assert each.container[name]["httpGet"] == {"path": path, "port": "admin"}
         assert path in ENDPOINTS
@@ -91,8 +95,8 @@ def test_ports_and_probes_are_those_of_the_flags(each: Install) -> None:
 
 def test_endpoints_are_told_the_port_that_clients_use(each: Install) -> None:
     """X-Forwarded-Port is the port that the pod listens on, so it is the same as the Service's."""
-    (port,) = each.service["spec"]["ports"]
-    assert (port["port"], port["targetPort"]) == (each.values[run.HTTP_PORT], "http")
+    ports = [(port["port"], port["targetPort"]) for port in each.service["spec"]["ports"]]
+    assert ports == [(each.values[run.HTTP_PORT], "http"), (tls.https_port(each.values), "https")]
 
 
 def test_the_pod_tells_its_name_and_namespace(each: Install) -> None:
@@ -155,7 +159,7 @@ def test_resources_are_asked_for_and_memory_is_limited(each: Install) -> None:
 def test_the_policy_opens_the_port_for_requests_alone(each: Install) -> None:
     policy = each.one("NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress"]
-    assert policy["ingress"] == [{"ports": [{"port": "http"}]}]
+    assert policy["ingress"] == [{"ports": [{"port": "http"}, {"port": "https"}]}]
 
 
 # --- rights
@@ -167,7 +171,7 @@ OBJECTS = {
     *(Rule(verb, "discovery.k8s.io", "endpointslices", "") for verb in READ),
     *(Rule(verb, "events.k8s.io", "events", "") for verb in ("get", "create", "patch")),
     Rule("patch", "networking.k8s.io", "ingresses/status", ""),
-    Rule("get", "", "secrets", ""),
+    *(Rule(verb, "", "secrets", "") for verb in READ),
 }
 """Objects are listed and watched for what they say, and read one by one for their status and for Events about them."""
 CLASSES = {Rule(verb, "networking.k8s.io", "ingressclasses", "") for verb in READ}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ingressd.admin.app import ENDPOINTS
-from ingressd.cli import cluster, writing
+from ingressd.cli import cluster, tls, writing
 from tests.manifests.built import (
     CLUSTER_WIDE,
     COMPONENTS,
@@ -63,12 +63,16 @@ CONTAINER = "/workload/spec/template/spec/containers/0"
 
 
 CHANGES = {
-    "nodeport": {f"/Service ingressd/spec/{key}" for key in ("type", "externalTrafficPolicy", "ports/0/nodePort")},
+    "nodeport": {
+        f"{CONTAINER}/args",
+        *(f"/Service ingressd/spec/{key}" for key in ("type", "externalTrafficPolicy")),
+        *(f"/Service ingressd/spec/ports/{at}/nodePort" for at in (0, 1)),
+    },
     "hostport-daemonset": {
         "/workload/kind",
         *(f"/workload/spec/{key}" for key in ("replicas", "strategy", "updateStrategy")),
         "/workload/spec/template/spec/topologySpreadConstraints",
-        f"{CONTAINER}/ports/0/hostPort",
+        *(f"{CONTAINER}/ports/{at}/hostPort" for at in (0, 1)),
         f"{CONTAINER}/args/1",
         *(f"/Service ingressd/spec/{key}" for key in ("type", "externalTrafficPolicy")),
         "/Namespace ingressd/metadata/labels/pod-security.kubernetes.io/enforce",
@@ -134,13 +138,20 @@ def test_base_is_behind_a_load_balancer() -> None:
 def test_nodeport() -> None:
     spec = install("nodeport").service["spec"]
     assert (spec["type"], spec["externalTrafficPolicy"]) == ("NodePort", "Cluster")
-    assert spec["ports"] == [{"name": "http", "port": 80, "targetPort": "http", "nodePort": 30080}]
+    assert spec["ports"] == [
+        {"name": "http", "port": 80, "targetPort": "http", "nodePort": 30080},
+        {"name": "https", "port": 443, "targetPort": "https", "nodePort": 30443},
+    ]
+    assert install("nodeport").values[tls.PUBLISHED_HTTPS_PORT] == 30443
 
 
 def test_hostport_daemonset() -> None:
     found = install("hostport-daemonset")
     assert found.workload["kind"] == "DaemonSet"
-    assert found.container["ports"][0] == {"name": "http", "containerPort": 80, "hostPort": 80}
+    assert found.container["ports"][:2] == [
+        {"name": "http", "containerPort": 80, "hostPort": 80},
+        {"name": "https", "containerPort": 443, "hostPort": 443},
+    ]
     assert not {"replicas", "strategy"} & found.workload["spec"].keys()
     assert "topologySpreadConstraints" not in found.pod
     assert found.service["spec"].keys() == {"type", "selector", "ports"}

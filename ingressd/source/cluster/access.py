@@ -24,6 +24,8 @@ ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod has the token and the CA of its service account."""
 PLUGIN_TIMEOUT = 30.0
 """Seconds that a credential plugin may take, or an identity provider."""
+CONNECTIONS = 500
+"""At a time. Each watch has one to itself: a watch of HTTP/1.1 is a response that does not end."""
 _HOST = "KUBERNETES_SERVICE_HOST"
 # Runs a command for some seconds at most. kubernetes_asyncio waits for ever, and leaves the command running when it is
 # cancelled.
@@ -65,7 +67,7 @@ class ServiceAccount:
             self._loader.load_and_set(made)
         except (ConfigException, OSError, UnicodeDecodeError) as error:
             raise AccessError(f"the service account cannot be used: {error}") from error
-        return _as_in_go(made)
+        return _prepared(made)
 
 
 class _Loader(KubeConfigLoader):
@@ -102,7 +104,7 @@ class Kubeconfig:
             raise AccessError(f"{self._named()}: no credentials within {2 * PLUGIN_TIMEOUT:g} s") from error
         except Exception as error:  # plugins and identity providers fail in ways of their own
             raise AccessError(f"{self._named()}: {error}") from error
-        return _as_in_go(made)
+        return _prepared(made)
 
     def _loader(self) -> KubeConfigLoader:
         """Reads the files. Raises AccessError."""
@@ -132,8 +134,9 @@ def find(kubeconfig: str, context: str, environment: Mapping[str, str]) -> Acces
     return Kubeconfig(paths, context)
 
 
-def _as_in_go(configuration: Configuration) -> Configuration:
+def _prepared(configuration: Configuration) -> Configuration:
     """Verifies certificates as other clients of the API do. The strict mode that Python has since 3.13 refuses CAs that
     lack extensions nobody else asks for."""
     configuration.disable_strict_ssl_verification = True
+    configuration.connection_pool_maxsize = CONNECTIONS
     return configuration

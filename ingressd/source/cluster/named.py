@@ -27,7 +27,7 @@ from ingressd.source.cluster.listwatch import CERTAIN, ListWatch, Name, Timing
 from ingressd.source.cluster.outage import Outage
 from ingressd.source.cluster.refusal import refusal
 
-WATCHED = 50
+WATCHED = 200
 CONCURRENT = 8
 SELDOM = 3600.0
 """Seconds between two attempts to watch what we were never allowed to."""
