@@ -63,6 +63,8 @@ def _ratios(measured: dict[str, Samples]) -> Figure:
             ],
             fmt="o",
             capsize=2,
+            # As in the other pictures, in which ingressd is the first.
+            color=f"C{place + 1}",
             label=name,
         )
     axes.set_xscale("log", base=2)

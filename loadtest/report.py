@@ -13,6 +13,10 @@ BEGIN = "<!-- make bench-peers: begin -->"
 END = "<!-- make bench-peers: end -->"
 """Between them is what `table` wrote last; the rest of the page is written by hand."""
 MIB = 1 << 20
+HOSTS_BUDGET = 1.05
+"""CPU per request of ingressd with 10,000 hosts, relative to that with one."""
+IDLE_BUDGET = 4096
+"""Bytes of ingressd's memory for an idle connection."""
 
 Samples = dict[str, list[Sample]]
 """By proxy, in the order of the rounds."""
@@ -137,12 +141,13 @@ def _notes(cells: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if "hosts-1" in cells and "hosts-10000" in cells:
         few, many = samples(cells["hosts-1"]), samples(cells["hosts-10000"])
         growth = [f"{name} {_median(many[name], 'cpu') / _median(few[name], 'cpu'):.2f}" for name in few]
-        yield f"CPU per request with 10,000 hosts, relative to that with one: {', '.join(growth)}."
+        said = ", ".join(growth)
+        yield f"CPU per request with 10,000 hosts, relative to that with one: {said}. Budget {HOSTS_BUDGET:.2f}."
         yield ""
     for measured in cells.values():
         if sizes := measured.get("idle_bytes"):
             said = ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
-            yield f"Bytes of memory for each idle connection: {said}."
+            yield f"Bytes of memory for each idle connection: {said}. Budget {IDLE_BUDGET:,}."
             yield ""
 
 
