@@ -8,11 +8,8 @@ import contextlib
 import datetime
 import importlib.util
 import json
-import os
 import signal
 import ssl
-import sys
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,66 +22,16 @@ from cryptography.x509.oid import NameOID
 
 from ingressd.demo import websocket
 from tests.kit import eventually
+from tests.loadtest.started import LOADTEST, Run, started
 
-LOADTEST = Path(__file__).parents[2] / "loadtest"
-MARK = "INGRESSD_TEST_MARK"
-"""In the environment of all that a test starts, so that what is left over can be found."""
 SHORT = ("--run-time", "3s", "--stop-timeout", "20")
 NAMES = ("a.example", "b.example")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="locust is not installed: make loadtest"),
 ]
-
-
-@dataclass
-class Run:
-    """A process and what it said."""
-
-    process: asyncio.subprocess.Process
-    mark: str
-    said: str = ""
-
-    async def end(self) -> int:
-        """Waits for its end. Gives its exit code, and asserts that it left no process behind."""
-        out, _ = await self.process.communicate()
-        self.said = out.decode()
-        await eventually(lambda: not self.left(), "no process is left", explain=lambda: f"{self.left()} {self.said}")
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-    def left(self) -> list[int]:
-        """The processes that carry its mark."""
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if self._has_mark(path)]
-
-    def _has_mark(self, environment: Path) -> bool:
-        try:
-            return self.mark.encode() in environment.read_bytes()
-        except OSError:
-            return False
-
-
-@contextlib.asynccontextmanager
-async def started(*command: str) -> AsyncIterator[Run]:
-    mark = str(uuid.uuid4())
-    run = Run(
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            env={**os.environ, MARK: mark},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        ),
-        mark,
-    )
-    try:
-        yield run
-    finally:
-        for pid in run.left():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await run.process.wait()
 
 
 def on_demo(*arguments: str) -> contextlib.AbstractAsyncContextManager[Run]:
