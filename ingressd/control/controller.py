@@ -19,6 +19,7 @@ from ingressd import __version__
 from ingressd.admin.view import ClusterHealth, WorkerStatus
 from ingressd.aio import spawn
 from ingressd.control.build import compiled_summary, hot_modules
+from ingressd.control.certificates import certificate_figures
 from ingressd.control.dns import Resolver
 from ingressd.control.health.endpoints import Endpoints
 from ingressd.control.holdoff import LONGEST, HoldOff
@@ -502,6 +503,7 @@ class Controller:
         figures.health = self._endpoints.figures()
         figures.orphans = set(orphans(self.problems))
         return self._page.pieces()
+        figures.certificates = certificate_figures(self.snapshot)
 
 
 def _summary(update: Update) -> str:

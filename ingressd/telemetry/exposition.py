@@ -9,6 +9,7 @@ collected by prometheus-client. The page comes in pieces, so that the controller
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -84,6 +85,19 @@ class HealthFigures:
     """Clusters of which no endpoint is available."""
 
 
+class CertificateFigures(NamedTuple):
+    """A certificate and a host that has it. `not_after` in seconds since 1970."""
+
+    host: str
+    namespace: str
+    secret: str
+    serial_number: str
+    issuer_organization: str
+    issuer_common_name: str
+    public_key_algorithm: str
+    not_after: int
+
+
 @dataclass(slots=True)
 class ControllerFigures:
     """What the controller counts of itself. Its loop writes them, the page reads them."""
@@ -106,6 +120,8 @@ class ControllerFigures:
     """Of a cluster, by kind: how often a watch broke off, and seconds without news; None before the first."""
     writing: WritingFigures | None = None
     """None where nothing is ever written to a cluster."""
+    certificates: Iterable[CertificateFigures] = ()
+    """Those in use; gone through once when the page is read."""
     orphans: Collection[tuple[str, str, str]] = ()
     """Ingresses with a backend that cannot serve: namespace, name, and `no-service` or `no-endpoint`."""
     health: HealthFigures = HealthFigures()
@@ -131,6 +147,7 @@ class Page:
             controller_namespace=identity.namespace,
             controller_pod=identity.pod,
         )
+        self._identity = identity
         self._totals = totals
         self._figures = figures
         self._registry = CollectorRegistry(auto_describe=False)
@@ -141,6 +158,7 @@ class Page:
         """The page in pieces, each made when asked for; every series is consistent in itself."""
         yield self._controller().encode()
         yield from _pieces(self._objects())
+        yield from _pieces(self._certificates())
         series = [(self._request_labels(key), totals) for key, totals in self._totals.requests.items()]
         if series:
             yield _heading(f"{PREFIX}requests", "counter", "Requests of clients.").encode()
@@ -220,6 +238,31 @@ class Page:
     def _line(self, name: str, value: float, /, **labels: str) -> str:
         all_labels = ",".join(filter(None, (self._constant, _labels(**labels))))
         return f"{PREFIX}{name}{{{all_labels}}} {float(value)!r}\n"
+
+    def _certificates(self) -> Iterator[str]:
+        """What ingress-nginx says of certificates, with the labels that it gives them and no others."""
+        infos = [_heading(f"{PREFIX}ssl_certificate_info", "gauge", "A certificate in use; always 1.")]
+        text = "When a certificate ends, in seconds since 1970."
+        yield _heading(f"{PREFIX}ssl_expire_time_seconds", "gauge", text)
+        for one in self._figures.certificates:
+            shared = {
+                "class": self._identity.controller_class,
+                "host": one.host,
+                "identifier": f"-{one.serial_number}",
+                "secret_name": one.secret,
+            }
+            labels = _labels(namespace=self._identity.namespace, **shared)
+            yield f"{PREFIX}ssl_expire_time_seconds{{{labels}}} {float(one.not_after)!r}\n"
+            labels = _labels(
+                issuer_common_name=one.issuer_common_name,
+                issuer_organization=one.issuer_organization,
+                namespace=one.namespace,
+                public_key_algorithm=one.public_key_algorithm,
+                serial_number=one.serial_number,
+                **shared,
+            )
+            infos.append(f"{PREFIX}ssl_certificate_info{{{labels}}} 1.0\n")
+        yield from infos
 
     def _objects(self) -> Iterator[str]:
         """What ingress-nginx says of its lead and of Ingresses."""

@@ -60,8 +60,8 @@ def read_certificate(secret: Secret) -> Certificate:
         not_before=_seconds(leaf.not_valid_before_utc),
         not_after=_seconds(leaf.not_valid_after_utc),
         serial_number=str(leaf.serial_number),
-        issuer_organization=",".join(sorted(_attributes(leaf.issuer, NameOID.ORGANIZATION_NAME))),
-        issuer_common_name=",".join(_attributes(leaf.issuer, NameOID.COMMON_NAME)),
+        issuer_organization=next(iter(_attributes(leaf.issuer, NameOID.ORGANIZATION_NAME)), ""),
+        issuer_common_name=next(iter(_attributes(leaf.issuer, NameOID.COMMON_NAME)), ""),
         public_key_algorithm=_algorithm(leaf.public_key()),
     )
 

@@ -8,7 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries, Sample
 from ingressd.telemetry.aggregate import SeriesKey, Totals
-from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Identity, Page, WritingFigures
+from ingressd.telemetry.exposition import (
+    BuildInfo,
+    CertificateFigures,
+    ControllerFigures,
+    Identity,
+    Page,
+    WritingFigures,
+)
 
 CONSTANT = {
     "controller_class": "ingressd.dev/ingress-controller",
@@ -223,6 +230,32 @@ def test_lead_and_orphans_are_told_as_ingress_nginx_does() -> None:
         for name in ("status_writes", "status_failures", "events_written", "event_failures", "events_dropped")
     }
     assert list(own.values()) == [5, 1, 7, 2, 3]
+
+
+def test_certificates_are_told_as_ingress_nginx_does() -> None:
+    """Labels of its internal/ingress/metric/collectors/controller.go: no pod, and in one the controller's namespace."""
+    one = CertificateFigures("shop.example", "shop", "web-tls", "17", "Trust Inc", "Trust CA", "ECDSA", 1900000000)
+    found = families(page(figures=ControllerFigures(certificates=[one])))
+    both = {
+        "class": "ingressd.dev/ingress-controller",
+        "host": "shop.example",
+        "identifier": "-17",
+        "secret_name": "web-tls",
+    }
+    (expiry,) = found["nginx_ingress_controller_ssl_expire_time_seconds"].samples
+    assert (expiry.labels, expiry.value) == ({**both, "namespace": "ingress"}, 1900000000)
+    (info,) = found["nginx_ingress_controller_ssl_certificate_info"].samples
+    assert (info.labels, info.value) == (
+        {
+            **both,
+            "namespace": "shop",
+            "issuer_common_name": "Trust CA",
+            "issuer_organization": "Trust Inc",
+            "public_key_algorithm": "ECDSA",
+            "serial_number": "17",
+        },
+        1,
+    )
 
 
 def test_who_writes_to_no_cluster_has_no_lead() -> None:
