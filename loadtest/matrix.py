@@ -157,8 +157,8 @@ CELLS = (
     Cell("headers-50", "small GET with 50 more fields, 64 connections", _wrk(64, _FIELDS), quick=True),
     Cell("pipelining", f"small GET, {DEEP} at once, 64 connections", _pipelined, h2load=True),
     *(
-        Cell(f"hosts-{hosts}", f"small GET, {hosts:,} host{'s' if hosts > 1 else ''} in turn", _in_turn(hosts), hosts)
-        for hosts in (1, 1000, 10_000)
+        Cell(f"hosts-{hosts}", f"small GET to {title}, 64 connections", _in_turn(hosts), hosts)
+        for hosts, title in ((1, "the only host"), (1000, "1,000 hosts in turn"), (10_000, "10,000 hosts in turn"))
     ),
     Cell(f"idle-{IDLE}", f"small GET, 64 connections beside {IDLE:,} idle ones", _wrk(64), idle=IDLE),
     Cell(
