@@ -116,7 +116,7 @@ class Context:
         self._ids = b""
         self._next_id = 0
         self.table = Table()
-        self.registry = Registry(settings.worker)
+        self.registry = Registry(settings.worker, settings.ejection)
         self.clusters = self.registry.clusters
         self.pool = Pool(settings.timeouts, settings.limits)
         self.access_log = AccessLog(settings.access_log)

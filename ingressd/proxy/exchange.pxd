@@ -56,7 +56,7 @@ cdef class Exchange:
     cpdef bint wants_data(self)
     @cython.locals(record=Record, request=RequestHead, persist=bint, framing=int, added=bytes, data=bytes)
     cpdef responded(self, ResponseHead head, Body body)
-    @cython.locals(attempt=Attempt)
+    @cython.locals(attempt=Attempt, upstream=Upstream)
     cdef _note_head(self, int status)
     cpdef response_data(self, list payload)
     cpdef upstream_full(self)

@@ -219,6 +219,7 @@ class Exchange:
         except OSError as error:
             context.look()
             context.counters.connect_failures += 1
+            endpoint.unreachable(error)
             if not self._over:
                 self._connect_failed(endpoint, CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECT_FAILED)
             return
@@ -319,6 +320,9 @@ class Exchange:
         if attempt is not None:
             attempt.status = status
             attempt.header_time = self._context.moment - self._attempt_started
+        upstream = self._upstream
+        if upstream is not None and (upstream.endpoint.failures or 502 <= status <= 504):
+            upstream.endpoint.answered(status)
 
     def response_data(self, payload: list[bytes]) -> None:
         """More of the response body."""
@@ -376,6 +380,9 @@ class Exchange:
                 self._record.reason = TUNNEL_TIMEOUT
                 self._finish()
             return
+        if reason != UPSTREAM_CLOSED or upstream.responding or upstream.requests == 1:
+            # Else it has closed an idle connection just as a request was on its way.
+            upstream.endpoint.failed()
         if self.responded_to:
             if self._response:
                 # Nothing of it has gone to the client yet.

@@ -86,6 +86,11 @@ class Worker:
         """What happens TICK by TICK: deadlines, access log, and now and then a report."""
         context = self.context
         now = context.now = context.look()
+        registry = context.registry
+        registry.tick(now)
+        if registry.news and not self._link.is_closing():
+            registry.news = False
+            self._link.write(frame(registry.findings(time.time())))
         for downstream in list(context.downstreams):
             downstream.check(now)
         for upstream in list(context.upstreams):
@@ -118,6 +123,9 @@ class Worker:
             Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
         ]
         counters = context.counters.take()
+        of_endpoints, states_of_endpoints = context.registry.samples()
+        counters += of_endpoints
+        gauges += states_of_endpoints
         written, dropped = context.log_writer.take()
         counters += [Sample("access_log_lines", "", written), Sample("access_log_dropped_lines", "", dropped)]
         self._link.write(frame(Report(context.metrics.take(), tuple(counters), tuple(gauges))))

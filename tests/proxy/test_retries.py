@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingressd.model import Policy
+from ingressd.model import Ejection, Policy, WorkerSettings
 from tests.kit import (
     Client,
     Upstream,
@@ -152,7 +152,8 @@ async def test_the_next_try_goes_to_another_endpoint_and_uses_up_no_turn() -> No
 async def test_further_tries_are_spread_over_the_other_endpoints() -> None:
     async with Upstream(always(ok())) as one, Upstream(always(ok())) as two:
         refused = refused_port()
-        async with Worker(serving(one, two, refused)) as worker, Client(worker.port) as client:
+        kept = WorkerSettings(worker=0, workers=1, ejection=Ejection(enabled=False))
+        async with Worker(serving(one, two, refused), kept) as worker, Client(worker.port) as client:
             for _ in range(30):
                 assert (await client.ask(request("POST"))).status == 200
             assert (len(one.requests), len(two.requests)) == (15, 15)
