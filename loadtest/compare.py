@@ -321,7 +321,7 @@ def _arguments() -> tuple[Options, Path | None]:
     names = ", ".join(cell.name for cell in CELLS)
     add("--only", type=_cells, metavar="PATTERN", help=f"cells, by commas, with * and ? (default all): {names}")
     add("--peers", type=_peer_names, metavar="NAMES", help="by commas (default nginx,haproxy,envoy,caddy)")
-    add("--rounds", type=_at_least(1), default=5, metavar="N", help="turns of each proxy in each cell (default 5)")
+    add("--rounds", type=_at_least(1), metavar="N", help="turns of each proxy in each cell (default 5, with --quick 9)")
     add("--seconds", type=_at_least(1), metavar="N", help="length of one turn (default 2, with --quick 1)")
     quick = f"two minutes, beside nginx: fails on errors, and if {QUICK_CELL} takes more than {QUICK_LIMIT} x nginx"
     add("--quick", action="store_true", help=quick)
@@ -331,7 +331,7 @@ def _arguments() -> tuple[Options, Path | None]:
     options = Options(
         cells=given.only or [cell for cell in CELLS if cell.quick or not given.quick],
         peers=given.peers or (["nginx"] if given.quick else [name for name in PEERS if name != LARGE]),
-        rounds=given.rounds,
+        rounds=given.rounds or (9 if given.quick else 5),
         seconds=given.seconds or (1 if given.quick else 2),
         quick=given.quick,
     )
