@@ -259,11 +259,12 @@ class Controller:
                     self._renew_later()
                 case Stop(cause):
                     _log.info("stopping: %s", cause.name)
-                    writing = writing or spawn(self._writers.finish(), "the end of the writing")
+                    leaving = self._grace if self._started else 0.0
+                    writing = writing or spawn(self._writers.finish(leaving), "the end of the writing")
                     self._be_left()
                 case HandedOver():
                     _log.info("stopping: another process has taken over the listening sockets")
-                    writing = writing or spawn(self._writers.finish(), "the end of the writing")
+                    writing = writing or spawn(self._writers.finish(None), "the end of the writing")
                     self._close(handed_over=True)
                 case GraceOver():
                     self._close(handed_over=False)
@@ -502,8 +503,8 @@ class Controller:
         figures.writing = self._writers.figures()
         figures.health = self._endpoints.figures()
         figures.orphans = set(orphans(self.problems))
-        return self._page.pieces()
         figures.certificates = certificate_figures(self.snapshot)
+        return self._page.pieces()
 
 
 def _summary(update: Update) -> str:

@@ -18,6 +18,9 @@ from ingressd.resources import Ingress
 from ingressd.source.cluster.api import Api, ApiError
 from ingressd.telemetry.exposition import WritingFigures
 
+SETTLE = 5.0
+"""Seconds, at least, before a leader that ends asks whether it is the last replica: until then EndpointSlices may not
+show yet who ends with it, and who has just been started in its place."""
 DEFECT_PAUSE = 60.0
 """Seconds after which a writer that failed by a defect of ours goes on."""
 
@@ -93,11 +96,14 @@ class ClusterWriters:
         finally:
             await _end([self._leading, *self._writing])
 
-    async def finish(self) -> None:
+    async def finish(self, leaving: float | None = 0.0) -> None:
         """See Writers."""
+        may_clear = self._options.update_status_on_shutdown and leaving is not None
+        if may_clear and self._leader.leads:
+            await asyncio.sleep(max(leaving or 0.0, SETTLE))
         await _end(self._writing)
         try:
-            if self._status is not None and self._leader.leads and await self._is_last():
+            if may_clear and self._status is not None and self._leader.leads and await self._is_last():
                 _log.info("this is the last replica: clearing the status of Ingresses")
                 await self._status.clear()
             if self._leading is not None:
@@ -109,7 +115,7 @@ class ClusterWriters:
     async def _is_last(self) -> bool:
         """Whether to clear the status; only if it is certain that no other replica goes on."""
         published = self._options.published
-        if not self._options.update_status_on_shutdown or published is None or published.service is None:
+        if published is None or published.service is None:
             return False
         try:
             return await read_is_last(self._objects, *published.service, self._options.pod)

@@ -23,8 +23,9 @@ class Writers(Protocol):
     def running(self) -> AbstractAsyncContextManager[None]:
         """Writes within the block."""
 
-    async def finish(self) -> None:
-        """Ends the writing in order, within the block. Takes seconds at most, and raises nothing."""
+    async def finish(self, leaving: float | None = 0.0) -> None:
+        """Ends the writing in order, within the block. `leaving` are the seconds that the process goes on listening,
+        None if another process has taken over. Takes seconds more than that at most, and raises nothing."""
 
     def figures(self) -> WritingFigures | None:
         """For the metrics."""
@@ -41,7 +42,7 @@ class NoWriters:
         """See Writers."""
         yield
 
-    async def finish(self) -> None:
+    async def finish(self, leaving: float | None = 0.0) -> None:
         """See Writers."""
 
     def figures(self) -> WritingFigures | None:

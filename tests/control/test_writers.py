@@ -75,7 +75,8 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(module, "SETTLE", 0.0)
     async with fake_api() as fake, api_at(fake.url) as api:
         yield Desk(fake, api)
 
@@ -197,6 +198,41 @@ async def test_only_the_last_replica_clears_the_status(desk: Desk, pods: Iterabl
         await eventually(lambda: desk.status(WEB) == [ADDRESS])
         await writers.finish()
     assert desk.status(WEB) == (None if cleared else [ADDRESS])
+    assert desk.holder == ""
+
+
+async def test_the_last_replica_waits_to_see_who_comes_in_its_place(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod that is replaced is told to end before its successor has an address, and goes on writing until then."""
+    monkeypatch.setattr(module, "SETTLE", 0.5)
+    late = ingress("late")
+    desk.put(WEB, late)
+    desk.pods("pod-a")
+    writers = desk.writers(update_status_on_shutdown=True)
+    async with writers.running():
+        writers.take(by_ref(WEB), ())
+        await eventually(lambda: desk.status(WEB) == [ADDRESS])
+        ending = asyncio.gather(writers.finish())
+        await asyncio.sleep(0)
+        writers.take(by_ref(WEB, late), ())
+        await eventually(lambda: desk.status(late) == [ADDRESS])
+        desk.pods("pod-a", "pod-b")
+        await ending
+    assert desk.status(WEB) == desk.status(late) == [ADDRESS]
+    assert desk.holder == ""
+
+
+async def test_who_has_handed_over_clears_nothing(desk: Desk) -> None:
+    """The process that has taken over may be in the same pod."""
+    desk.put(WEB)
+    desk.pods("pod-a")
+    writers = desk.writers(update_status_on_shutdown=True)
+    async with writers.running():
+        writers.take(by_ref(WEB), ())
+        await eventually(lambda: desk.status(WEB) == [ADDRESS])
+        await writers.finish(None)
+    assert desk.status(WEB) == [ADDRESS]
     assert desk.holder == ""
 
 

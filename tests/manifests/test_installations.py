@@ -9,6 +9,7 @@ from ingressd.cli import objects, run, tls, writing
 from ingressd.control.controller import STOP_GRACE
 from ingressd.control.election import Times
 from ingressd.control.status import Timing
+from ingressd.control.writers import SETTLE
 from ingressd.proxy import worker
 from ingressd.proxy.last_call import LAST_CALL
 from tests.manifests.built import (
@@ -200,7 +201,7 @@ def test_there_is_time_to_end_in_order(each: Install) -> None:
     assert grace >= 30, "for load balancers to notice"
     election = Times(each.values[writing.ELECTION_TTL])
     # Looking for other replicas, clearing the status, and giving up the Lease, beside which all else ends.
-    writers = election.write + Timing().clear + 2 * election.ask
+    writers = max(grace, SETTLE) + election.write + Timing().clear + 2 * election.ask
     end = max(grace + each.values[run.DRAIN_TIMEOUT] + STOP_GRACE, writers) + ADMIN_STOP
     assert each.pod["terminationGracePeriodSeconds"] >= end + SPARE
     assert LAST_CALL + worker.LINK_CLOSE + worker.LOG_CLOSE < STOP_GRACE
