@@ -42,6 +42,10 @@ cluster-assets: build ## Build kube-apiserver, etcd and kubectl for test-cluster
 test-cluster: cluster-assets ## Run the tests against a real API server (as root: network namespaces)
 	INGRESSD_CLUSTER_TESTS=1 $(BIN)/pytest tests/cluster tests/netlab tests/manifests $(ARGS)
 
+.PHONY: test-chaos
+test-chaos: build ## Break things under load, and count what is lost (as root: network namespaces; needs nftables)
+	INGRESSD_CHAOS_TESTS=1 INGRESSD_CHAOS_PAGE=docs/reliability.md $(BIN)/pytest tests/chaos $(ARGS)
+
 .PHONY: check
 check: lint types test ## Run all that CI runs: lint, types, tests
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -56,7 +56,9 @@ def why_not(user: int | None = None) -> str:
 class Pod:
     """A namespace with one address, and an HTTP server in it that answers with `name`."""
 
-    def __init__(self, lab: "Lab", address: str, prefix: int, port: int, name: str) -> None:
+    def __init__(
+        self, lab: "Lab", address: str, prefix: int, port: int, name: str, server: Sequence[str | Path]
+    ) -> None:
         self.address = address
         self.port = port
         self._lab = lab
@@ -73,9 +75,10 @@ class Pod:
             sys.executable,
             "-I",
             "-S",
-            SERVER,
+            server[0],
             self.name,
             str(port),
+            *server[1:],
         ]
         self._server = Program(command, lab.folder / f"{self.namespace}.log")
         self._starts = 0
@@ -108,6 +111,17 @@ class Pod:
     async def mend(self) -> None:
         """Ends `cut`."""
         await asyncio.to_thread(_ip, f"link set {self._link} up")
+
+    async def filter(self, *rules: str) -> None:
+        """Packets that come to it are subject to these rules of nftables, in place of those before (nft(8)). Those that
+        it sends are, too, if they begin with `out `."""
+        chains: dict[str, list[str]] = {"input": [], "output": []}
+        for rule in rules:
+            chains["output" if rule.startswith("out ") else "input"].append(rule.removeprefix("out "))
+        lines = ["table inet lab", "delete table inet lab"]
+        for hook, found in chains.items():
+            lines += ["table inet lab {", f"chain {hook} {{", f"type filter hook {hook} priority 0", *found, "}", "}"]
+        await asyncio.to_thread(_nft, self.namespace, "\n".join(lines) + "\n")
 
     async def remove(self) -> None:
         """Its server is killed, and its address is gone: new connections hang, then fail as unreachable."""
@@ -165,14 +179,17 @@ class Lab:
     ) -> None:
         await asyncio.to_thread(self._close)
 
-    async def pod(self, address: str = "", *, port: int = PORT, name: str = "") -> Pod:
+    async def pod(
+        self, address: str = "", *, port: int = PORT, name: str = "", server: Sequence[str | Path] = (SERVER,)
+    ) -> Pod:
         """A new pod whose server listens. Without an address it gets one of IPv4; `name` is what it answers with.
+        `server` is another program in place of server.py, with what is to follow name and port on its command line.
         Raises LabError if the address is taken or not of the lab."""
         address = address or self.free_address()
         network = self._network_of(address)
         if address in {pod.address for pod in self.pods}:
             raise LabError(f"there is a pod with the address {address}")
-        pod = Pod(self, address, network.prefixlen, port, name)
+        pod = Pod(self, address, network.prefixlen, port, name, server)
         try:
             await asyncio.to_thread(pod.build)
             await pod.start()
@@ -273,3 +290,13 @@ def _ip(*commands: str, namespace: str = "", force: bool = False) -> None:
     )
     if done.returncode and not force:
         raise LabError(f"ip: {done.stderr.strip()}; of: {'; '.join(commands)}")
+
+
+def _nft(namespace: str, script: str) -> None:
+    if shutil.which("nft") is None:
+        raise LabError("there is no `nft` in PATH: install nftables")
+    done = subprocess.run(
+        ["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=script, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise LabError(f"nft: {done.stderr.strip()}; of: {script}")

@@ -136,6 +136,32 @@ async def test_a_pod_that_is_cut_off_is_silent_until_it_is_mended(lab: Lab) -> N
         assert (await client.response()).body == b"red\n"
 
 
+async def test_a_pod_can_be_given_rules_for_packets_and_be_rid_of_them(lab: Lab) -> None:
+    pod = await lab.pod(name="red")
+    async with Client(pod.port, pod.address) as client:
+        await pod.filter(f"tcp dport {pod.port} tcp flags & (syn | ack) == syn reject with tcp reset")
+        with pytest.raises(ConnectionRefusedError):
+            await answer(pod)
+        assert (await client.ask(get("/"))).body == b"red\n", "connections that stand are not meant"
+        await pod.filter("out tcp sport 8080 drop")
+        await client.send(get("/"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.response()
+        await pod.filter()
+        assert (await client.response()).body == b"red\n"
+        assert await answer(pod) == b"red\n"
+    with pytest.raises(LabError, match="nft: "):
+        await pod.filter("nonsense")
+
+
+async def test_a_pod_can_run_another_server(lab: Lab, tmp_path: Path) -> None:
+    program = tmp_path / "server.py"
+    program.write_text("import sys; sys.argv.insert(1, sys.argv.pop()); print(sys.argv[1:], flush=True)\n")
+    with pytest.raises(LabError, match=r"\['more', 'red', '8080'\]"):
+        await lab.pod(name="red", server=(program, "more"))
+
+
 async def test_labs_at_the_same_time_have_networks_of_their_own_and_leave_nothing(lab: Lab) -> None:
     async with Lab() as other:
         assert not set(other.networks) & set(lab.networks)
