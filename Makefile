@@ -10,6 +10,7 @@ INGRESSD := $(BIN)/ingressd
 
 # Where `make demo` listens, and where its metrics are.
 PORT ?= 8080
+HTTPS_PORT ?= 8443
 ADMIN_PORT ?= 10254
 # What `make test` passes to pytest, and `make bench`, `loadtest` and `soak` to what they run.
 ARGS ?=
@@ -27,8 +28,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Start small servers and ingressd on port 8080 (PORT=9090: another), and print lines to paste
-	@$(INGRESSD) demo --http-port $(PORT) --healthz-port $(ADMIN_PORT)
+demo: build ## Start small servers and ingressd on ports 8080 and 8443 (PORT=9090 HTTPS_PORT=9443: others), and print lines to paste
+	@$(INGRESSD) demo --http-port $(PORT) --https-port $(HTTPS_PORT) --healthz-port $(ADMIN_PORT)
 
 .PHONY: test
 test: build ## Run all tests (ARGS="-k name": some of them)

@@ -62,7 +62,7 @@ def demo(directory: Path) -> Iterator[int]:
     _copy_manifests(directory / "manifests", servers)
     log = directory / "log"
     command = [sys.executable, "-m", "ingressd", "demo", "--manifests", str(directory / "manifests")]
-    command += ["--http-port", str(port), "--healthz-port", str(admin)]
+    command += ["--http-port", str(port), "--https-port", "0", "--healthz-port", str(admin)]
     with log.open("wb") as file, running(command, file) as process:
         end = time.monotonic() + START_WITHIN
         while not _ready(admin):

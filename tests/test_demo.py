@@ -136,7 +136,7 @@ def _copied(folder: Path) -> Path:
 
 
 def _command(manifests: Path, *more: str) -> list[str]:
-    ports = ["--http-port", "0", "--healthz-port", "0"]
+    ports = ["--http-port", "0", "--https-port", "0", "--healthz-port", "0"]
     return [sys.executable, "-m", "ingressd", "demo", *ports, "--manifests", str(manifests), *more]
 
 
@@ -164,7 +164,7 @@ def _run(command: str) -> str:
 
 def test_every_printed_line_shows_what_is_said_of_it(demo: Demo) -> None:
     before = {path.name: path.read_bytes() for path in demo.manifests.iterdir()}
-    assert len(demo.lines) == demo.printed.count("\n# ") == 12
+    assert len(demo.lines) == demo.printed.count("\n# ") == 15
     for line in demo.lines:
         assert line.expected, f"nothing quoted is expected of {line.command}"
         output = _run(line.command)

@@ -7,6 +7,7 @@ process ends all of it.
 import asyncio
 import contextlib
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from ingressd.cli import flags, run
 from ingressd.cli.flags import Flag, UsageError
 from ingressd.cli.values import port, text
-from ingressd.demo import tour, upstream
+from ingressd.demo import certificates, tour, upstream
 from ingressd.demo.upstream import DemoError, Server
 
 SUMMARY = (
@@ -28,6 +29,7 @@ POLL = 0.05
 """Seconds between two questions whether the controller is ready."""
 
 HTTP_PORT = Flag("http-port", port, 8080, "port for HTTP; 0 finds a free one", metavar="PORT", default_text="8080")
+HTTPS_PORT = Flag("https-port", port, 8443, "port for HTTPS; 0 finds a free one", metavar="PORT", default_text="8443")
 HEALTHZ_PORT = Flag(
     "healthz-port",
     port,
@@ -44,24 +46,29 @@ MANIFESTS = Flag(
     metavar="DIRECTORY",
     default_text="manifests/demo",
 )
-SECTIONS: flags.Sections = {"demo": (HTTP_PORT, HEALTHZ_PORT, MANIFESTS)}
+SECTIONS: flags.Sections = {"demo": (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT, MANIFESTS)}
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     values = flags.read("demo", SUMMARY, SECTIONS, arguments, environment)
     manifests = Path(values[MANIFESTS])
-    http_port, admin_port = values[HTTP_PORT] or _free_port(), values[HEALTHZ_PORT] or _free_port()
+    http_port, https_port, admin_port = (values[flag] or _free_port() for flag in (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT))
     try:
         servers = upstream.named_servers(manifests)
         with contextlib.ExitStack() as stack:
             sockets = [(server, stack.enter_context(upstream.listen(server))) for server in servers]
-            stops = list(tour.stops(http_port, admin_port, manifests))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ingressd-demo-"))
+            made = certificates.write(Path(folder))
+            ports = tour.Ports(http_port, https_port, admin_port)
+            stops = list(tour.stops(ports, manifests, made))
             stack.enter_context(_running(sockets, admin_port, tour.text(stops, servers)))
             return run.main(
                 [
                     *("--manifests", str(manifests)),
+                    *("--manifests", str(made.manifests)),
                     *("--bind-address", BIND_ADDRESS),
                     *("--http-port", str(http_port)),
+                    *("--https-port", str(https_port)),
                     *("--healthz-port", str(admin_port)),
                     # Ctrl-C is not to wait for the idle connections of a browser.
                     *("--drain-timeout", DRAIN),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ingressd.demo.certificates import Files
 from ingressd.demo.upstream import Server
 
 
@@ -22,8 +23,17 @@ class Stop(NamedTuple):
     expect: str
 
 
-def stops(http_port: int, admin_port: int, manifests: Path) -> Iterator[Stop]:
-    """The tour for a demo with these ports and this directory of manifests."""
+class Ports(NamedTuple):
+    """Where the demo listens."""
+
+    http: int
+    https: int
+    admin: int
+
+
+def stops(ports: Ports, manifests: Path, certificates: Files) -> Iterator[Stop]:
+    """The tour for a demo with these ports, this directory of manifests, and the certificate that was made for it."""
+    http_port, https_port, admin_port = ports
 
     def curl(host: str, path: str, options: str = "") -> str:
         return f"curl {options}-H 'Host: {host}' http://localhost:{http_port}{path}"
@@ -45,6 +55,22 @@ def stops(http_port: int, admin_port: int, manifests: Path) -> Iterator[Stop]:
     )
     yield Stop(
         "A path that no rule matches", curl("chat.localhost", "/", "-i "), '"404 Not Found", and the reason "no_route"'
+    )
+    here = f"--resolve secure.localhost:{https_port}:127.0.0.1"
+    yield Stop(
+        "HTTPS, with a certificate that curl can verify",
+        f"curl --cacert {shlex.quote(str(certificates.authority))} {here} https://secure.localhost:{https_port}/",
+        '"X-Forwarded-Proto: https" among what the server got',
+    )
+    yield Stop(
+        "A host that is served over HTTPS only",
+        curl("secure.localhost", "/cart?x=1", "-i "),
+        f'"308 Permanent Redirect", and "https://secure.localhost:{https_port}/cart?x=1"',
+    )
+    yield Stop(
+        "Any other host over HTTPS has a certificate that nobody vouches for",
+        f"curl -sk -H 'Host: shop.localhost' https://localhost:{https_port}/",
+        '"X-Forwarded-Host: shop.localhost"',
     )
     yield Stop(
         "WebSocket: the handshake and a first message, then curl hangs up after a second",
@@ -69,7 +95,8 @@ def stops(http_port: int, admin_port: int, manifests: Path) -> Iterator[Stop]:
     )
     yield Stop(
         "The routing table",
-        f"{_ingressd()} routes --manifests {shlex.quote(str(manifests))}",
+        f"{_ingressd()} routes --manifests {shlex.quote(str(manifests))}"
+        f" --manifests {shlex.quote(str(certificates.manifests))}",
         '"*.shop.localhost" and all the other routes',
     )
 
