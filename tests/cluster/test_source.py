@@ -172,7 +172,7 @@ async def test_without_rights_nothing_is_ready_and_each_is_named(cluster: Cluste
         }
         namespaced = [problem for problem in followed.problems if problem.object.kind != "IngressClass"]
         assert all("in all namespaces is missing" in problem.message for problem in namespaced)
-        assert len(followed.source.missing()) == 3
+        await followed.until(lambda: len(followed.source.missing()) == 3)
         assert 'the verb "list" on services in all namespaces' in " ".join(followed.source.missing())
 
 
