@@ -3,6 +3,8 @@ cimport cython
 from ingressd.http1.chunked cimport ChunkedDecoder
 
 
+@cython.final
+@cython.no_gc
 cdef class Body:
     cdef readonly int framing
     cdef readonly bint done

@@ -57,6 +57,13 @@ HOST = bytes(_table(b"!$%&'()*+,;=-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef
 """reg-name (RFC 3986 section 3.2.2)."""
 
 
+GET = b"GET"
+"""Most requests share this one, whose hash is known."""
+
+IDEMPOTENT = frozenset((GET, b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""RFC 9110 section 9.2.2, without TRACE, which is not forwarded."""
+
+
 class Known(IntEnum):
     """Field names that mean something to a proxy."""
 

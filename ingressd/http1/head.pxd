@@ -28,10 +28,12 @@ cdef int _REAL_IP
 cdef int _FORWARDED_OTHER
 
 
+@cython.no_gc
 cdef class RequestHead(Head):
     cdef readonly bint trusted
     cdef readonly bytes method
     cdef readonly bytes line
+    cdef readonly bint idempotent
     cdef readonly bytes target
     cdef readonly bytes path
     cdef readonly bint path_normal
@@ -69,6 +71,7 @@ cdef class RequestHead(Head):
     cpdef bytes forward(self, bytes added)
 
 
+@cython.no_gc
 cdef class ResponseHead(Head):
     cdef readonly int status
     cdef readonly bytes upgrade

@@ -8,7 +8,7 @@ import re
 from ingressd import octets
 from ingressd.http1.errors import FramingError
 from ingressd.http1.fields import Head
-from ingressd.http1.grammar import MAX_EMPTY_LINES, MAX_REQUEST_LINE, TARGET, TOKEN, VALUE, Known
+from ingressd.http1.grammar import GET, IDEMPOTENT, MAX_EMPTY_LINES, MAX_REQUEST_LINE, TARGET, TOKEN, VALUE, Known
 from ingressd.http1.host import valid_host
 
 _HOST = int(Known.HOST)
@@ -27,9 +27,6 @@ _FORWARDED_SCHEME = int(Known.FORWARDED_SCHEME)
 _SCHEME = int(Known.SCHEME)
 _REAL_IP = int(Known.REAL_IP)
 _FORWARDED_OTHER = int(Known.FORWARDED_OTHER)
-
-GET = b"GET"
-"""Most requests share this one, whose hash is known."""
 
 _VERSION = re.compile(rb" HTTP/[0-9]\.[0-9]\r\n")
 
@@ -55,6 +52,7 @@ class RequestHead(Head):
         "has_x_scheme",
         "host",
         "host_replaced",
+        "idempotent",
         "line",
         "method",
         "path",
@@ -73,6 +71,7 @@ class RequestHead(Head):
         self._unwanted = 2
         self.trusted = trusted
         self.method = b""
+        self.idempotent = False
         self.line = b""
         """The request line as received, for the log."""
         self.target = b""
@@ -184,8 +183,10 @@ class RequestHead(Head):
         self.minor = p[i + 8] - 48
         if method_end - start == 3 and p[start] == 71 and p[start + 1] == 69 and p[start + 2] == 84:
             self.method = GET
+            self.idempotent = True
         else:
             self.method = p[start:method_end]
+            self.idempotent = self.method in IDEMPOTENT
         self.line = p[start : i + 9]
         if p[first] == 47:
             self._line_kept = self.minor == 1

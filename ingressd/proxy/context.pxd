@@ -25,10 +25,16 @@ cdef class Counters:
 
 cdef class Context:
     cdef readonly object settings
+    cdef readonly double client_header
+    cdef readonly double client_body
+    cdef readonly double keep_alive
     cdef readonly object loop
+    cdef readonly object poller
     cdef public double now
     cdef readonly Table table
     cdef readonly object registry
+    cdef readonly object tls
+    cdef readonly bytes hsts
     cdef readonly Pool pool
     cdef readonly AccessLog access_log
     cdef readonly LogWriter log_writer

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from ingressd.link import Sample
 from ingressd.model import Update, WorkerSettings
+from ingressd.proxy.https import hsts_line
 from ingressd.proxy.pool import Pool
 from ingressd.proxy.registry import Registry
+from ingressd.proxy.stream import Poller
+from ingressd.proxy.tls_table import TlsTable
 from ingressd.routing.normalise import normal_host
 from ingressd.routing.table import Table
 from ingressd.telemetry.accesslog import AccessLog
@@ -88,26 +91,37 @@ class Context:
         "_next_id",
         "_trusted",
         "access_log",
+        "client_body",
+        "client_header",
         "clusters",
         "counters",
         "downstreams",
         "draining",
+        "hsts",
+        "keep_alive",
         "log_writer",
         "loop",
         "metrics",
         "moment",
         "now",
+        "poller",
         "pool",
         "registry",
         "settings",
         "table",
+        "tls",
         "tunnels",
         "upstreams",
     )
 
     def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop, log_writer: LogWriter) -> None:
         self.settings = settings
+        # Asked for with every request.
+        self.client_header = settings.timeouts.client_header
+        self.client_body = settings.timeouts.client_body
+        self.keep_alive = settings.timeouts.keep_alive
         self.loop = loop
+        self.poller = Poller(loop)
         self.now = loop.time()
         """Seconds of the loop's clock as of the last tick: for deadlines, not for measuring."""
         self.moment = self.now
@@ -116,6 +130,9 @@ class Context:
         self._ids = b""
         self._next_id = 0
         self.table = Table()
+        self.tls = TlsTable(settings.tls)
+        self.hsts = hsts_line(settings.tls)
+        """A field line for responses over TLS."""
         self.registry = Registry(settings.worker, settings.ejection)
         self.clusters = self.registry.clusters
         self.pool = Pool(settings.timeouts, settings.limits)
@@ -144,13 +161,14 @@ class Context:
 
     def apply(self, update: Update) -> None:
         """Follows an update: new exchanges see it, those under way go on as they began."""
-        for upstream in self.registry.apply(update):
+        for upstream in self.registry.apply(update) + self.pool.orphans():
             self.pool.remove(upstream)
             upstream.close()
         default = self.table.default.route if self.table.default is not None else None
         # Endpoints are the registry's: a change of theirs alone compiles nothing.
         if update.full or update.virtual_hosts or update.removed_hosts or update.default != default:
             self.table = self.table.updated(update)
+        self.tls.apply(update)
 
     def trusts(self, address: str) -> bool:
         """Whether `address` is one of the trusted proxies."""

@@ -17,6 +17,7 @@ cdef class Downstream:
     cdef readonly object transport
     cdef readonly bytes peer
     cdef readonly bytes client_fields
+    cdef readonly object secured
     cdef bint _trusted
     cdef Exchange _exchange
     cdef RequestHead _head

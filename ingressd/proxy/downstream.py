@@ -12,6 +12,7 @@ from typing import cast
 
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import RequestHead
+from ingressd.proxy.client_auth import Secured
 from ingressd.proxy.closing import reset
 from ingressd.proxy.context import Context
 from ingressd.proxy.exchange import Exchange
@@ -63,16 +64,22 @@ class Downstream:
         "peer",
         "port",
         "scheme",
+        "secured",
         "transport",
     )
 
-    def __init__(self, context: Context, scheme: bytes, port: int) -> None:
+    def __init__(
+        self, context: Context, scheme: bytes, port: int, address: str = "", secured: Secured | None = None
+    ) -> None:
+        """`address` is the client's where the peer is a load balancer that told it (PROXY protocol)."""
         self._context = context
         self.scheme = scheme
         self.port = port
         """Of the listener."""
         self.transport: asyncio.Transport | None = None
-        self.peer = b""
+        self.peer = address.encode()
+        self.secured = secured
+        """What TLS says of the client; None without TLS."""
         self.client_fields = b""
         self._trusted = False
         self._exchange: Exchange | None = None
@@ -104,10 +111,12 @@ class Downstream:
         context = self._context
         self.transport = cast(asyncio.Transport, transport)
         context.counters.connections += 1
-        peer = transport.get_extra_info("peername")
-        address: str = peer[0] if peer else ""
-        address = address.removeprefix("::ffff:")
-        self.peer = address.encode()
+        address = self.peer.decode()
+        if not address:
+            peer = transport.get_extra_info("peername")
+            address = peer[0] if peer else ""
+            address = address.removeprefix("::ffff:")
+            self.peer = address.encode()
         if len(context.downstreams) >= context.settings.limits.connections:
             self._refuse_connection()
             return
@@ -115,7 +124,7 @@ class Downstream:
         self._trusted = context.trusts(address)
         if not self._trusted:
             self.client_fields = client_fields(self.peer, self.scheme, self.port)
-        self._deadline = context.now + context.settings.timeouts.client_header
+        self._deadline = context.now + context.client_header
 
     def connection_lost(self, error: Exception | None) -> None:
         self._context.look()
@@ -148,7 +157,7 @@ class Downstream:
         self._write_paused = False
         if self._deadline:
             # What was awaited of the client it may do only now.
-            self._deadline = self._context.now + self._context.settings.timeouts.client_body
+            self._deadline = self._context.now + self._context.client_body
         if self._exchange is not None:
             self._exchange.client_drained()
         elif self._buffer and not self._closing:
@@ -178,7 +187,7 @@ class Downstream:
             unsent = self.transport.get_write_buffer_size()
             if unsent != self._unsent:
                 self._unsent = unsent
-                self._write_deadline = now + self._context.settings.timeouts.client_body
+                self._write_deadline = now + self._context.client_body
             elif now >= self._write_deadline:
                 self._give_up()
             return
@@ -189,11 +198,11 @@ class Downstream:
         if exchange is not None:
             # Not while it may not send, and not once it has its answer: then it owes nobody the rest of the body.
             if self._held or exchange.responded_to:
-                self._deadline = now + self._context.settings.timeouts.client_body
+                self._deadline = now + self._context.client_body
             else:
                 exchange.refuse(SLOW_BODY, DETAIL[SLOW_BODY])
         elif self._unsent_moves():
-            self._deadline = now + self._context.settings.timeouts.client_body
+            self._deadline = now + self._context.client_body
         elif self._unsent:
             self._context.count_error(CLIENT_TIMEOUT)
             self.cut()
@@ -253,7 +262,7 @@ class Downstream:
                         head.feed(self._buffer, 0)
                     if self._head is None:
                         self._head = head
-                        self._deadline = context.now + context.settings.timeouts.client_header
+                        self._deadline = context.now + context.client_header
                     break
                 self._head = None
                 self._deadline = 0.0
@@ -281,7 +290,7 @@ class Downstream:
             self.resume()
 
     def _await_body(self, exchange: Exchange) -> None:
-        self._deadline = self._context.now + self._context.settings.timeouts.client_body
+        self._deadline = self._context.now + self._context.client_body
         if not exchange.wants_data():
             self.hold()
 
@@ -309,7 +318,7 @@ class Downstream:
             return
         if self._held:
             self.resume()
-        self._deadline = context.now + context.settings.timeouts.keep_alive
+        self._deadline = context.now + context.keep_alive
         if self._buffer and not self._advancing and not self._write_paused:
             self._advance()
 
@@ -379,7 +388,7 @@ class Downstream:
             self._held = False
             self.transport.resume_reading()
             if self._deadline:
-                self._deadline = self._context.now + self._context.settings.timeouts.client_body
+                self._deadline = self._context.now + self._context.client_body
 
     def tunnelled(self) -> None:
         """The exchange has become a tunnel; what the client sent ahead belongs to it."""
@@ -436,5 +445,5 @@ class Downstream:
                 self.transport.resume_reading()
             self.transport.write_eof()
         else:
-            self._deadline = now + self._context.settings.timeouts.client_body
+            self._deadline = now + self._context.client_body
             self.transport.close()

@@ -13,6 +13,7 @@ from ingressd.proxy.upstream cimport Upstream
 from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record
 
+cdef bytes GET
 cdef int NONE
 cdef int LENGTH
 cdef int MAX_INTERIM
@@ -23,7 +24,7 @@ cdef class Exchange:
     cdef Downstream _downstream
     cdef RequestHead _head
     cdef Record _record
-    cdef object _policy
+    cdef Decision _decision
     cdef ClusterState _cluster
     cdef list _unreachable
     cdef Upstream _upstream
@@ -46,7 +47,7 @@ cdef class Exchange:
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
     @cython.locals(
         head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes,
-        downstream=Downstream,
+        downstream=Downstream, host=bytes, cluster=ClusterState,
     )
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)

@@ -20,26 +20,32 @@ from ingressd.aio import spawn
 from ingressd.http1.body import LENGTH, NONE, Body
 from ingressd.http1.chunked import encode_chunk, encode_last_chunk
 from ingressd.http1.errors import FramingError
+from ingressd.http1.grammar import GET
 from ingressd.http1.head import RequestHead, ResponseHead
-from ingressd.model import Policy
+from ingressd.proxy.client_auth import FIELDS, Secured
 from ingressd.proxy.context import Context
 from ingressd.proxy.forwarded import real_address, trusted_fields, untrusted_fields
+from ingressd.proxy.https import drop_hsts, location, told_https
 from ingressd.proxy.registry import ClusterState, EndpointState
 from ingressd.proxy.request_body import body_of
 from ingressd.proxy.responses import (
     BAD_PATH,
+    BAD_REQUEST,
     CLIENT_CLOSED,
     CONNECT_FAILED,
     CONNECT_TIMEOUT,
     DETAIL,
     METHOD_NOT_ALLOWED,
+    MISDIRECTED,
     NO_ENDPOINT,
     NO_ROUTE,
     STATUS,
     TUNNEL_TIMEOUT,
     UPSTREAM_CLOSED,
     render,
+    render_redirect,
 )
+from ingressd.proxy.tls_client import TlsFailed
 from ingressd.proxy.tunnel import Tunnel
 from ingressd.proxy.upstream import Upstream, open_upstream
 from ingressd.routing import InvalidPath, normal_path
@@ -49,14 +55,8 @@ from ingressd.telemetry.record import Attempt, Record
 if TYPE_CHECKING:
     from ingressd.proxy.downstream import Downstream
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
-"""RFC 9110 section 9.2.2, without TRACE, which is not forwarded."""
-
 REFUSED = frozenset((b"CONNECT", b"TRACE"))
 """Not an ingress's business: tunnels to places of the client's choice, and echoes of the fields added here."""
-
-DEFAULT_POLICY = Policy()
-"""Until the route is known."""
 
 BAD_REQUEST_STATUS = 400
 """Who cannot be understood once is not listened to again: the connection is closed."""
@@ -75,12 +75,12 @@ class Exchange:
         "_chunked_response",
         "_cluster",
         "_context",
+        "_decision",
         "_downstream",
         "_head",
         "_interim",
         "_over",
         "_persist",
-        "_policy",
         "_record",
         "_request",
         "_response",
@@ -98,7 +98,7 @@ class Exchange:
         self._downstream = downstream
         self._head = head
         self._record = record
-        self._policy = DEFAULT_POLICY
+        self._decision: Decision | None = None
         self._cluster: ClusterState | None = None
         self._unreachable: list[EndpointState] | None = None
         """Endpoints that accepted no connection."""
@@ -120,7 +120,7 @@ class Exchange:
         """For the client the response goes on to the end of the connection."""
         self._persist = False
         self._over = False
-        self.head_only = head.method == b"HEAD"
+        self.head_only = head.method is not GET and head.method == b"HEAD"
         self.tunnel: Tunnel | None = None
         """After 101 Switching Protocols."""
 
@@ -152,7 +152,7 @@ class Exchange:
             record.request_id = head.request_id or context.request_id()
         else:
             record.request_id = context.request_id()
-        if head.method in REFUSED:
+        if not head.idempotent and head.method in REFUSED:
             self.respond(METHOD_NOT_ALLOWED)
             return
         path = head.path
@@ -162,17 +162,30 @@ class Exchange:
             except InvalidPath:
                 self.respond(BAD_PATH)
                 return
-        decision: Decision | None = context.table.lookup(context.normal_host(head.host), path)
+        host = context.normal_host(head.host)
+        decision: Decision | None = context.table.lookup(host, path)
+        record.decision = decision
+        if downstream.secured is not None and self._refused(downstream.secured, host):
+            return
         if decision is None:
             self.respond(NO_ROUTE)
             return
-        record.decision = decision
-        self._policy = decision.policy
-        if decision.cluster is not None:
-            self._cluster = context.clusters.get(decision.cluster)
-        if self._cluster is None:
-            self.respond(NO_ENDPOINT)
+        self._decision = decision
+        redirect = decision.https_redirect
+        if redirect is not None and downstream.secured is None and not told_https(head):
+            if head.host:
+                self.redirect(redirect.code, location(redirect, head.host, head.target))
+            else:
+                self.respond(BAD_REQUEST, "this is served over HTTPS only, and there is no Host to redirect to")
             return
+        cluster: ClusterState | None = decision.cluster_state
+        if cluster is None or cluster.gone:
+            cluster = context.clusters.get(decision.cluster) if decision.cluster is not None else None
+            if cluster is None:
+                self.respond(NO_ENDPOINT)
+                return
+            decision.cluster_state = cluster
+        self._cluster = cluster
         if head.trusted:
             added = trusted_fields(
                 head,
@@ -184,9 +197,25 @@ class Exchange:
             )
         else:
             added = untrusted_fields(head, downstream.client_fields, record.request_id)
+        if downstream.secured is not None and downstream.secured.context.client_auth is not None:
+            head.drop(FIELDS)
+            added += downstream.secured.fields()
         self._request = head.forward(added)
         if not self._try(None, False):
             self.respond(NO_ENDPOINT)
+
+    def _refused(self, secured: Secured, host: bytes) -> bool:
+        """Answers a request that must not go on over this TLS connection."""
+        reason = secured.refusal(host)
+        if reason is None:
+            return False
+        client_auth = secured.context.client_auth
+        if client_auth is not None and client_auth.error_page and reason != MISDIRECTED:
+            # Its characters have been checked where it was read.
+            self.redirect(302, client_auth.error_page.encode(), reason)
+        else:
+            self.respond(reason)
+        return True
 
     def _try(self, last: EndpointState | None, fresh: bool) -> bool:
         """Makes an attempt, after one on `last` that failed; `fresh` on a new connection. False without an endpoint."""
@@ -203,7 +232,13 @@ class Exchange:
         self._attempt_started = context.moment
         if not fresh:
             # A request that cannot be repeated must not go out on a connection that is closed already.
-            upstream = context.pool.take(endpoint, context.now, self._head.method not in IDEMPOTENT)
+            policy = self._decision.upstream_tls if self._decision is not None else None
+            if policy is None:
+                upstream = context.pool.take(endpoint, context.now, not self._head.idempotent)
+            else:
+                tls = context.tls.upstream_context(policy)
+                certain = not self._head.idempotent
+                upstream = context.pool.take(endpoint, context.now, certain, tls) if tls is not None else None
             if upstream is not None:
                 context.counters.upstream_reused += 1
                 attempt.connect_time = 0.0
@@ -215,13 +250,15 @@ class Exchange:
     async def _connect(self, endpoint: EndpointState) -> None:
         context = self._context
         try:
-            upstream = await open_upstream(context, endpoint, self.connect_time())
+            policy = self._decision.upstream_tls if self._decision is not None else None
+            upstream = await open_upstream(context, endpoint, self.connect_time(), policy)
         except OSError as error:
             context.look()
             context.counters.connect_failures += 1
             endpoint.unreachable(error)
             if not self._over:
-                self._connect_failed(endpoint, CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECT_FAILED)
+                reason = CONNECT_TIMEOUT if isinstance(error, TimeoutError) else CONNECT_FAILED
+                self._connect_failed(endpoint, error.reason if isinstance(error, TlsFailed) else reason)
             return
         context.look()
         context.counters.upstream_connections += 1
@@ -309,6 +346,9 @@ class Exchange:
         elif request.minor == 0:
             added += b"Connection: keep-alive\r\n"
         self._persist = persist
+        if self._downstream.secured is not None and self._context.hsts:
+            drop_hsts(head)
+            added += self._context.hsts
         data = head.forward(added)
         record.bytes_sent += len(data)
         # Kept until the first of the body is there: one write for both.
@@ -405,7 +445,7 @@ class Exchange:
     def _may_repeat(self, nothing_sent: bool) -> bool:
         return (
             len(self._record.attempts) < self.tries()
-            and (nothing_sent or self._head.method in IDEMPOTENT)
+            and (nothing_sent or self._head.idempotent)
             and not self._body.lost
             and self._interim == 0
         )
@@ -504,6 +544,8 @@ class Exchange:
         connection = b"" if self._persist else b"Connection: close\r\n"
         if self._persist and head.minor == 0:
             connection = b"Connection: keep-alive\r\n"
+        if self._downstream.secured is not None:
+            connection += self._context.hsts
         data, length = render(
             record.status,
             reason,
@@ -513,6 +555,24 @@ class Exchange:
             connection,
             self.head_only,
         )
+        record.bytes_sent += len(data)
+        record.body_bytes_sent += length
+        self._downstream.write(data)
+        self._finish()
+
+    def redirect(self, status: int, where: bytes, reason: str = "") -> None:
+        """Sends the client elsewhere; `reason` if that is because something is wrong."""
+        record = self._record
+        head = self._head
+        record.reason = reason
+        record.status = status
+        self._persist = head.persistent and self.request_done and not self._context.draining
+        connection = b"" if self._persist else b"Connection: close\r\n"
+        if self._persist and head.minor == 0:
+            connection = b"Connection: keep-alive\r\n"
+        if self._downstream.secured is not None:
+            connection += self._context.hsts
+        data, length = render_redirect(status, where, record.request_id, head.accept, connection, self.head_only)
         record.bytes_sent += len(data)
         record.body_bytes_sent += length
         self._downstream.write(data)
@@ -568,20 +628,20 @@ class Exchange:
 
     def connect_time(self) -> float:
         """Seconds for a connection to stand."""
-        return self._policy.connect_timeout
+        return self._decision.connect_timeout if self._decision is not None else 0.0
 
     def send_time(self) -> float:
         """Seconds between two writes the upstream accepts."""
         if self.tunnel is not None:
             return self.tunnel.idle_time
-        return self._policy.send_timeout
+        return self._decision.send_timeout if self._decision is not None else 0.0
 
     def read_time(self) -> float:
         """Seconds between two reads of the response."""
         if self.tunnel is not None:
             return self.tunnel.idle_time
-        return self._policy.read_timeout
+        return self._decision.read_timeout if self._decision is not None else 0.0
 
     def tries(self) -> int:
         """How many attempts there may be in all."""
-        return self._policy.tries
+        return self._decision.tries if self._decision is not None else 0

@@ -10,8 +10,9 @@ cdef class Pool:
     cdef Py_ssize_t _limit
     cdef long long _requests
     cdef dict _order
+    cdef dict _secured
 
     @cython.locals(idle=list, upstream=Upstream)
-    cpdef Upstream take(self, EndpointState endpoint, double now, bint certain)
+    cpdef Upstream take(self, EndpointState endpoint, double now, bint certain, object tls=*)
     @cython.locals(endpoint=EndpointState)
     cpdef list give(self, Upstream upstream, double now)

@@ -8,38 +8,55 @@ from email.utils import formatdate
 from html import escape
 from http import HTTPStatus
 
+ACCEPT_FAILED = "accept_failed"
 BAD_REQUEST = "bad_request"
 BAD_PATH = "bad_path"
+CLIENT_AUTH_BROKEN = "client_auth_broken"
+CLIENT_CERTIFICATE = "client_certificate"
 CLIENT_CLOSED = "client_closed"
+CLIENT_NOT_ALLOWED = "client_not_allowed"
 CLIENT_TIMEOUT = "client_timeout"
 CONNECT_FAILED = "connect_failed"
 CONNECT_TIMEOUT = "connect_timeout"
 METHOD_NOT_ALLOWED = "method_not_allowed"
+MISDIRECTED = "misdirected"
+NO_CLIENT_CERTIFICATE = "no_client_certificate"
 NO_ENDPOINT = "no_endpoint"
 NO_ROUTE = "no_route"
+PLAIN_HTTP = "plain_http"
 SLOW_BODY = "slow_body"
 SLOW_HEAD = "slow_head"
 TOO_MANY_CONNECTIONS = "too_many_connections"
 TUNNEL_TIMEOUT = "tunnel_timeout"
+UPSTREAM_CERTIFICATE = "upstream_certificate"
 UPSTREAM_CLOSED = "upstream_closed"
 UPSTREAM_FRAMING = "upstream_framing"
 UPSTREAM_SEND_TIMEOUT = "upstream_send_timeout"
 UPSTREAM_TIMEOUT = "upstream_timeout"
+UPSTREAM_TLS = "upstream_tls"
 
 STATUS = {
     BAD_REQUEST: 400,
     BAD_PATH: 400,
+    CLIENT_CERTIFICATE: 400,
+    NO_CLIENT_CERTIFICATE: 400,
+    PLAIN_HTTP: 400,
+    CLIENT_AUTH_BROKEN: 403,
+    CLIENT_NOT_ALLOWED: 403,
     NO_ROUTE: 404,
     METHOD_NOT_ALLOWED: 405,
     SLOW_HEAD: 408,
     SLOW_BODY: 408,
     "uri_too_long": 414,
+    MISDIRECTED: 421,
     "head_too_large": 431,
     CLIENT_CLOSED: 499,
     "transfer_coding": 501,
     CONNECT_FAILED: 502,
+    UPSTREAM_CERTIFICATE: 502,
     UPSTREAM_CLOSED: 502,
     UPSTREAM_FRAMING: 502,
+    UPSTREAM_TLS: 502,
     NO_ENDPOINT: 503,
     TOO_MANY_CONNECTIONS: 503,
     CONNECT_TIMEOUT: 504,
@@ -50,12 +67,21 @@ STATUS = {
 """Cause -> status. 499 is nginx's for a client that left; it is logged and never sent."""
 
 DETAIL = {
+    BAD_REQUEST: "the request cannot be served as it is",
     BAD_PATH: "the path is not a valid percent-encoding, or leaves the root",
     NO_ROUTE: "no Ingress has a rule for this host and path",
+    CLIENT_AUTH_BROKEN: "what clients of this host have to show cannot be verified",
+    CLIENT_CERTIFICATE: "the SSL certificate error: your certificate could not be verified",
+    CLIENT_NOT_ALLOWED: "your certificate is not one of those allowed here",
+    MISDIRECTED: "this connection was made for another host",
+    NO_CLIENT_CERTIFICATE: "No required SSL certificate was sent",
+    PLAIN_HTTP: "The plain HTTP request was sent to HTTPS port",
     METHOD_NOT_ALLOWED: "this proxy does not carry out this method",
     SLOW_HEAD: "the request took too long to arrive",
     SLOW_BODY: "the request body took too long to arrive",
     CONNECT_FAILED: "no endpoint accepted a connection",
+    UPSTREAM_CERTIFICATE: "the certificate of the endpoint could not be verified",
+    UPSTREAM_TLS: "no TLS connection to the endpoint could be made",
     UPSTREAM_CLOSED: "the endpoint closed the connection without a response",
     UPSTREAM_FRAMING: "the endpoint sent something that is not a valid HTTP response",
     NO_ENDPOINT: "the Service has no ready endpoint",
@@ -105,3 +131,12 @@ def render(
         connection,
     )
     return (head, 0) if head_only else (head + body, len(body))
+
+
+def render_redirect(
+    status: int, location: bytes, request_id: bytes, accept: bytes, connection: bytes, head_only: bool
+) -> tuple[bytes, int]:
+    """As `render`, for a response that sends the client to `location`, a URL fit for a field."""
+    connection += b"Location: %b\r\n" % location
+    where = location.decode("latin-1")
+    return render(status, "redirect", f"what you look for is at {where}", request_id, accept, connection, head_only)

@@ -17,7 +17,7 @@ import logging
 import select
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from ingressd import octets
 
@@ -231,7 +231,7 @@ class Stream(Pollable):
         self._high = HIGH_WATER if high is None else high
         self._low = self._high // 4 if low is None else low
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str, default: object = None) -> object:
         """`peername` or `socket`."""
         if name == "peername":
             return self._peer

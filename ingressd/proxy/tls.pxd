@@ -20,6 +20,7 @@ cdef class TlsTransport:
     cdef bint _eof
     cdef public bint _closing
     cdef bint _lost
+    cdef Py_ssize_t _late
     cdef Py_ssize_t _overhead
 
     @cython.locals(size=Py_ssize_t, at=Py_ssize_t, plain=bytes)

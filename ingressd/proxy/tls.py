@@ -34,6 +34,7 @@ class TlsTransport:
         "_eof",
         "_held",
         "_incoming",
+        "_late",
         "_lost",
         "_more",
         "_notified",
@@ -71,6 +72,8 @@ class TlsTransport:
         self._closing = False
         self._lost = False
         """The protocol above knows that the connection is gone."""
+        self._late = 0
+        """Bytes that OpenSSL would send and that go with what is written next."""
         self._overhead = 0
         """Bytes that encryption added to what waits in the TCP transport."""
 
@@ -106,7 +109,10 @@ class TlsTransport:
                 self.handshake_failed(error)
                 return
             else:
-                self._flush()
+                if self.answers_late() and self._outgoing is not None:
+                    self._late = self._outgoing.pending
+                else:
+                    self._flush()
                 self.established = True
                 self._raw = data[at:]
                 self._more = True
@@ -114,6 +120,11 @@ class TlsTransport:
                 # A client may have sent its first request along.
                 self._go_on()
                 return
+
+    def answers_late(self) -> bool:
+        """Whether what is left to send of a handshake can go with what is written first. So it is with TLS 1.3 on a
+        server: nobody waits for its tickets, and a segment of their own costs as much as the response."""
+        return False
 
     def handshake_done(self) -> None:
         """To be overridden: sets `app` and calls its connection_made."""
@@ -220,7 +231,7 @@ class TlsTransport:
                     return
             if at >= size:
                 break
-        if self._outgoing is not None and self._outgoing.pending:
+        if self._outgoing is not None and self._outgoing.pending > self._late:
             # An answer of OpenSSL's own, as to a change of keys.
             self._flush()
 
@@ -256,6 +267,7 @@ class TlsTransport:
         if self._closing or self._notified or self.tcp is None or self.connection is None or self._outgoing is None:
             return
         size = len(data)
+        self._late = 0
         if self._overhead and not self.tcp.get_write_buffer_size():
             self._overhead = 0
         if size <= MAX_RECORD:
@@ -277,6 +289,7 @@ class TlsTransport:
     def _flush(self) -> None:
         if self._outgoing is not None and self._outgoing.pending and self.tcp is not None:
             record = self._outgoing.read()
+            self._late = 0
             self._overhead += len(record)
             self.tcp.write(record)
 

@@ -73,6 +73,9 @@ class TlsServer(TlsTransport):
         if self._entry.client_auth is not None and library is not None and not self._secured.verdict:
             self._secured.verdict = library.verdict()
 
+    def answers_late(self) -> bool:
+        return self.connection is not None and self.connection.version() == "TLSv1.3"
+
     def handshake_done(self) -> None:
         self._take_verdict()
         gate = self._gate

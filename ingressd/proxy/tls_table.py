@@ -84,6 +84,7 @@ class TlsTable:
         self._contexts: dict[tuple[SecretName, ClientAuth | None], ServerContext] = {}
         """The one used last at the end."""
         self._client_contexts: dict[UpstreamTls, ssl.SSLContext] = {}
+        self._told: set[tuple[str, str]] = set()
 
     @cached_property
     def library(self) -> Libssl | None:
@@ -93,6 +94,7 @@ class TlsTable:
     def apply(self, update: Update) -> None:
         """Follows an update: new connections see it, those there are go on as they began."""
         self._default = update.default_certificate
+        self._told.clear()
         if update.full:
             self._hosts, self._certificates, self._bundles = {}, {}, {}
             self._contexts.clear()
@@ -218,12 +220,18 @@ class TlsTable:
             try:
                 found = self._make_upstream(policy)
             except (ssl.SSLError, ValueError, OSError) as error:
-                _log.error("no TLS to %s: %s", policy.name, error)
+                self.tell(policy.name, str(error))
                 return None
             if len(self._client_contexts) >= CONTEXTS:
                 del self._client_contexts[next(iter(self._client_contexts))]
             self._client_contexts[policy] = found
         return found
+
+    def tell(self, endpoint: str, detail: str) -> None:
+        """Logs why there is no TLS to an endpoint: once until something changes, not with every request."""
+        if (endpoint, detail) not in self._told and len(self._told) < CONTEXTS:
+            self._told.add((endpoint, detail))
+            _log.warning("no TLS to endpoint %s: %s", endpoint, detail)
 
     def _make_upstream(self, policy: UpstreamTls) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -15,6 +15,7 @@ cdef int UNTIL_CLOSE
 cdef class Upstream:
     cdef Context _context
     cdef readonly EndpointState endpoint
+    cdef readonly object tls
     cdef object _socket
     cdef readonly object transport
     cdef readonly Exchange exchange

@@ -8,19 +8,27 @@ All that is decided about a response is decided by the exchange; this file knows
 """
 
 import asyncio
-import contextlib
-import errno
-import os
 import socket
+import ssl
 from typing import TYPE_CHECKING, cast
 
 from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import ResponseHead
+from ingressd.model import UpstreamTls
 from ingressd.proxy.closing import reset
+from ingressd.proxy.connecting import connect
 from ingressd.proxy.context import Context
 from ingressd.proxy.registry import EndpointState
-from ingressd.proxy.responses import UPSTREAM_CLOSED, UPSTREAM_FRAMING, UPSTREAM_SEND_TIMEOUT, UPSTREAM_TIMEOUT
+from ingressd.proxy.responses import (
+    UPSTREAM_CERTIFICATE,
+    UPSTREAM_CLOSED,
+    UPSTREAM_FRAMING,
+    UPSTREAM_SEND_TIMEOUT,
+    UPSTREAM_TIMEOUT,
+)
+from ingressd.proxy.stream import Stream
+from ingressd.proxy.tls_client import TlsClient, TlsFailed
 
 if TYPE_CHECKING:
     from ingressd.proxy.exchange import Exchange
@@ -50,13 +58,22 @@ class Upstream:
         "full",
         "idle_since",
         "requests",
+        "tls",
         "transport",
         "written",
     )
 
-    def __init__(self, context: Context, endpoint: EndpointState, connected: socket.socket) -> None:
+    def __init__(
+        self,
+        context: Context,
+        endpoint: EndpointState,
+        connected: socket.socket,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._context = context
         self.endpoint = endpoint
+        self.tls = tls
+        """What it is encrypted with."""
         self._socket = connected
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
@@ -333,31 +350,37 @@ class Upstream:
             exchange.upstream_failed(self, UPSTREAM_CLOSED, "", nothing_sent)
 
 
-async def open_upstream(context: Context, endpoint: EndpointState, within: float) -> Upstream:
-    """Connects to an endpoint `within` some seconds. Raises OSError, TimeoutError among them."""
-    address = endpoint.endpoint
-    connecting = socket.socket(socket.AF_INET6 if ":" in address.address else socket.AF_INET, socket.SOCK_STREAM)
+async def open_upstream(
+    context: Context, endpoint: EndpointState, within: float, policy: UpstreamTls | None = None
+) -> Upstream:
+    """Connects to an endpoint `within` some seconds. Raises OSError: TimeoutError and TlsFailed among them."""
+    if policy is not None:
+        return await _open_secured(context, endpoint, within, policy)
+    connected = await connect(context.loop, endpoint.endpoint, within)
+    upstream = Upstream(context, endpoint, connected)
+    Stream(context.poller, connected, None, cast(asyncio.Protocol, upstream)).start()
+    return upstream
+
+
+async def _open_secured(context: Context, endpoint: EndpointState, within: float, policy: UpstreamTls) -> Upstream:
+    tls = context.tls.upstream_context(policy)
+    if tls is None:
+        raise TlsFailed(UPSTREAM_CERTIFICATE, "it cannot be verified")
+    start = context.loop.time()
+    connected = await connect(context.loop, endpoint.endpoint, within)
+    upstream = Upstream(context, endpoint, connected, tls)
     try:
-        connecting.setblocking(False)
-        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        error = connecting.connect_ex((address.address, address.port))
-        if error == errno.EINPROGRESS:
-            # Not loop.sock_connect: uvloop's asks a pool of threads to resolve even an IP address.
-            writable = asyncio.Event()
-            context.loop.add_writer(connecting, writable.set)
-            try:
-                async with asyncio.timeout(within):
-                    await writable.wait()
-            finally:
-                context.loop.remove_writer(connecting)
-            error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
-        _, upstream = await context.loop.create_connection(
-            lambda: cast(asyncio.Protocol, Upstream(context, endpoint, connecting)), sock=connecting
-        )
-    except BaseException:
-        with contextlib.suppress(OSError):
-            connecting.close()
+        client = TlsClient(tls, policy, upstream)
+    except TlsFailed:
+        connected.close()
         raise
-    return cast(Upstream, upstream)
+    Stream(context.poller, connected, None, cast(asyncio.Protocol, client)).start()
+    try:
+        async with asyncio.timeout(max(0.0, start + within - context.loop.time())):
+            await client.ready
+    except BaseException as error:
+        client.abort()
+        if isinstance(error, TlsFailed):
+            context.tls.tell(endpoint.text.decode(), str(error))
+        raise
+    return upstream

@@ -25,19 +25,20 @@ import msgspec
 import uvloop
 
 from ingressd.aio import spawn
-from ingressd.link import Drain, Report, Sample, Serving, frame, frames_to_worker
+from ingressd.link import Drain, Report, Sample, Serving, TicketKeys, frame, frames_to_worker
 from ingressd.model import Update, WorkerSettings
 from ingressd.proxy.context import Context
 from ingressd.proxy.descriptors import fitting, raise_limit
 from ingressd.proxy.downstream import Downstream
+from ingressd.proxy.gate import Gate
 from ingressd.proxy.last_call import LAST_CALL, drop_syns
+from ingressd.proxy.preface import Preface
+from ingressd.proxy.responses import ACCEPT_FAILED
+from ingressd.proxy.stream import Listener
 from ingressd.telemetry.logwriter import LogWriter
 
 TICK = 0.1
 """Seconds between two looks at all deadlines; also how long an access log line may wait."""
-
-BACKLOG = 4096
-"""Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn."""
 
 REPORT = 1.0
 """Seconds between two reports to the controller."""
@@ -62,25 +63,30 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, link: asyncio.StreamWriter, log_writer: LogWriter) -> None:
         self.context = Context(settings, asyncio.get_running_loop(), log_writer)
+        self.gate = Gate(self.context, self.context.tls)
         self._link = link
-        self._servers: list[asyncio.Server] = []
-        self._sockets: Sequence[socket.socket] = ()
+        self._listeners: list[Listener] = []
+        self._sockets: list[socket.socket] = []
         self._ending = False
         """Whether nothing more is accepted."""
         self._seconds = 0
         self._drained = asyncio.Event()
 
-    async def listen(self, sockets: Sequence[socket.socket]) -> None:
+    def listen(self, sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket]) -> None:
         """Starts to accept connections, if it has not yet."""
-        if self._servers:
+        if self._listeners:
             return
-        self._sockets = sockets
-        loop = asyncio.get_running_loop()
+        self._sockets = [*sockets, *tls_sockets]
         context = self.context
-        for listening in sockets:
+        exhausted = partial(context.count_error, ACCEPT_FAILED)
+        for secure, listening in [(False, sock) for sock in sockets] + [(True, sock) for sock in tls_sockets]:
+            listening.setblocking(False)
             port: int = listening.getsockname()[1]
-            connection = cast(Callable[[], asyncio.Protocol], partial(Downstream, context, b"http", port))
-            self._servers.append(await loop.create_server(connection, sock=listening, backlog=BACKLOG))
+            if secure or context.settings.proxy_protocol:
+                connection = cast(Callable[[], asyncio.Protocol], partial(Preface, self.gate, port, secure))
+            else:
+                connection = cast(Callable[[], asyncio.Protocol], partial(Downstream, context, b"http", port))
+            self._listeners.append(Listener(context.poller, listening, connection, exhausted))
 
     def tick(self) -> None:
         """What happens TICK by TICK: deadlines, access log, and now and then a report."""
@@ -95,12 +101,15 @@ class Worker:
             downstream.check(now)
         for upstream in list(context.upstreams):
             upstream.check(now)
+        self.gate.check(now)
+        for passthrough in list(self.gate.passthroughs):
+            passthrough.check(now)
         seconds = int(time.time())
         if seconds != self._seconds:
             self._seconds = seconds
             context.access_log.tick(seconds)
         context.log_writer.flush()
-        if self._ending and not context.downstreams:
+        if self._ending and not context.downstreams and not self.gate.passthroughs and not len(self.gate):
             self._drained.set()
 
     def report(self) -> None:
@@ -122,7 +131,11 @@ class Worker:
             Sample("tasks", "worker", len(asyncio.all_tasks())),
             Sample("worker_cpu_seconds", "", usage.ru_utime + usage.ru_stime),
         ]
-        counters = context.counters.take()
+        gauges += [
+            Sample("tls_handshakes_open", "", len(self.gate)),
+            Sample("tls_passthrough_connections_open", "", len(self.gate.passthroughs)),
+        ]
+        counters = context.counters.take() + self.gate.take()
         of_endpoints, states_of_endpoints = context.registry.samples()
         counters += of_endpoints
         gauges += states_of_endpoints
@@ -139,8 +152,8 @@ class Worker:
             for listening in self._sockets:
                 drop_syns(listening)
             await asyncio.sleep(LAST_CALL)
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         for listening in self._sockets:
             listening.close()
         self._ending = True
@@ -150,6 +163,8 @@ class Worker:
             downstream.abort()
         for upstream in list(context.upstreams):
             upstream.abort()
+        self.gate.drain()
+        self.gate.abort()
 
 
 def resident_bytes() -> int:
@@ -206,6 +221,8 @@ async def serve(
                     worker.tick()
                     spawn(_every(TICK, worker.tick), "tick")
                     spawn(_every(REPORT, worker.report), "report")
+                elif isinstance(message, TicketKeys) and worker is not None:
+                    worker.context.tls.renew(key.value for key in message.keys)
                 elif isinstance(message, Drain):
                     if worker is not None:
                         worker.context.draining = True
@@ -215,7 +232,7 @@ async def serve(
                 elif isinstance(message, Update) and worker is not None:
                     worker.context.apply(message)
                     if message.full:
-                        await worker.listen(sockets)
+                        worker.listen(sockets, tls_sockets)
                         # What is there now stays: the collector need not look at it again.
                         gc.collect()
                         gc.freeze()

@@ -6,8 +6,15 @@ cdef class Decision:
     cdef readonly object route
     cdef readonly object cluster
     cdef readonly object policy
+    cdef readonly double connect_timeout
+    cdef readonly double send_timeout
+    cdef readonly double read_timeout
+    cdef readonly int tries
+    cdef readonly object https_redirect
+    cdef readonly object upstream_tls
     cdef readonly bytes name
     cdef public object attachment
+    cdef public object cluster_state
 
 
 cdef class HostTable:

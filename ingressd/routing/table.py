@@ -10,17 +10,40 @@ from ingressd.model import PathKind, Route, Update, VirtualHost
 class Decision:
     """A route with the virtual host it was found in. One object per route and table, made when a table is compiled."""
 
-    __slots__ = ("attachment", "cluster", "host", "name", "policy", "route")
+    __slots__ = (
+        "attachment",
+        "cluster",
+        "cluster_state",
+        "connect_timeout",
+        "host",
+        "https_redirect",
+        "name",
+        "policy",
+        "read_timeout",
+        "route",
+        "send_timeout",
+        "tries",
+        "upstream_tls",
+    )
 
     def __init__(self, host: str, route: Route) -> None:
         self.host = host
         self.route = route
         self.cluster = route.cluster
-        self.policy = route.policy
+        self.policy = policy = route.policy
+        # What every request asks for, at hand.
+        self.connect_timeout = policy.connect_timeout
+        self.send_timeout = policy.send_timeout
+        self.read_timeout = policy.read_timeout
+        self.tries = policy.tries
+        self.https_redirect = policy.https_redirect
+        self.upstream_tls = policy.upstream_tls
         self.name = str(route.cluster).encode() if route.cluster else b"-"
         """As the access log names the cluster: `namespace-service-port`."""
         self.attachment: object = None
-        """Room for what the data plane keeps per route (counters, rendered names). It goes when the route changes."""
+        """Room for what the data plane counts per route. It goes when the route changes."""
+        self.cluster_state: object = None
+        """Room for what the data plane has found for `cluster`."""
 
     def __repr__(self) -> str:
         return f"<Decision {self.host or '*'}{self.route.path.value} -> {self.route.cluster}>"

@@ -1,7 +1,11 @@
+cimport cython
+
 from ingressd.http1.head cimport RequestHead
 from ingressd.routing.table cimport Decision
 
 
+@cython.final
+@cython.no_gc
 cdef class Attempt:
     cdef readonly bytes address
     cdef public double connect_time
@@ -11,6 +15,8 @@ cdef class Attempt:
     cdef public int status
 
 
+@cython.final
+@cython.no_gc
 cdef class Record:
     cdef public RequestHead head
     cdef public Decision decision

@@ -22,6 +22,9 @@ cdef class RouteSeries:
     cdef readonly Decision decision
     cdef readonly bint counted
     cdef public dict series
+    cdef public Series last
+    cdef public bytes last_method
+    cdef public int last_status
 
 
 cdef class RequestMetrics:
@@ -31,5 +34,7 @@ cdef class RequestMetrics:
         decision=Decision, head=RequestHead, route_series=RouteSeries, series=Series, attempt=Attempt,
     )
     cpdef add(self, Record record, double duration)
+    @cython.locals(key=tuple, series=Series)
+    cdef Series _find(self, RouteSeries route_series, bytes method, int status)
     @cython.locals(route_series=RouteSeries, series=Series)
     cpdef tuple take(self)

@@ -47,13 +47,17 @@ class Series:
 class RouteSeries:
     """All series of one route; kept on its Decision."""
 
-    __slots__ = ("counted", "decision", "series")
+    __slots__ = ("counted", "decision", "last", "last_method", "last_status", "series")
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
         self.counted = decision.route.source.kind == "Ingress"
         """Not so the controller's default backend: its Service may be named like some Ingress."""
         self.series: dict[tuple[bytes, int], Series] = {}
+        self.last: Series | None = None
+        self.last_method = b""
+        self.last_status = 0
+        """The series counted last, which mostly is the next one, too."""
 
 
 class RequestMetrics:
@@ -76,15 +80,9 @@ class RequestMetrics:
             decision.attachment = route_series
         if not route_series.counted:
             return
-        if not route_series.series:
-            self._touched.append(route_series)
-        series = route_series.series.get((head.method, record.status))
-        if series is None:
-            key = (head.method if head.method in _METHODS else b"OTHER", record.status)
-            series = route_series.series.get(key)
-            if series is None:
-                series = Series()
-                route_series.series[key] = series
+        series = route_series.last
+        if series is None or route_series.last_method is not head.method or route_series.last_status != record.status:
+            series = self._find(route_series, head.method, record.status)
         series.requests += 1
         series.observe(0, duration)
         if record.attempts:
@@ -98,6 +96,19 @@ class RequestMetrics:
         series.observe(4, record.request_length)
         series.observe(5, record.bytes_sent)
         series.observe(6, record.bytes_sent)
+
+    def _find(self, route_series: RouteSeries, method: bytes, status: int) -> Series:
+        if not route_series.series:
+            self._touched.append(route_series)
+        key = (method if method in _METHODS else b"OTHER", status)
+        series = route_series.series.get(key)
+        if series is None:
+            series = Series()
+            route_series.series[key] = series
+        route_series.last = series
+        route_series.last_method = method
+        route_series.last_status = status
+        return series
 
     def take(self) -> tuple[RequestSeries, ...]:
         """The increments since the call before."""
@@ -120,5 +131,6 @@ class RequestMetrics:
                     )
                 )
             route_series.series = {}
+            route_series.last = None
         self._touched = []
         return tuple(taken)
