@@ -135,9 +135,8 @@ def test_what_must_not_be_read_is_said_once_with_what_to_grant(api: Api, tmp_pat
         assert "WARNING" in started.line(
             'IngressClass *: the verb "list" on ingressclasses.networking.k8s.io is missing'
         )
-        status, document = started.admin("/readyz")
-        assert status == 503
-        assert [text.split(" objects")[0] for text in document["missing"]] == ["Service"]
+        until(lambda: [text.split(" objects")[0] for text in started.admin("/readyz")[1]["missing"]] == ["Service"])
+        assert started.admin("/readyz")[0] == 503
         problems = started.admin("/api/problems")[1]["problems"]
         assert {problem["reason"] for problem in problems} == {"Forbidden"}
         api.do(lambda fake: setattr(fake, "refuse", lambda request: None))
