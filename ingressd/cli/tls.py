@@ -143,8 +143,8 @@ USE_PROXY_PROTOCOL = _switch(
 )
 SSL_REDIRECT = _by_profile(
     "ssl-redirect",
-    "redirect requests to https where an Ingress has a tls section for the host",
-    "true in the profile ingress-nginx, else false",
+    "redirect requests to https where an Ingress has a tls section for the host; the profile ingress-nginx does",
+    "by profile",
 )
 FORCE_SSL_REDIRECT = _switch("force-ssl-redirect", "redirect all requests to https")
 REDIRECT_CODE = Flag(
@@ -160,8 +160,8 @@ NO_REDIRECT_LOCATIONS: Flag[tuple[str, ...]] = Flag(
 )
 HSTS = _by_profile(
     "hsts",
-    "send Strict-Transport-Security in every response over HTTPS",
-    "true in the profile ingress-nginx, else false",
+    "send Strict-Transport-Security in every response over HTTPS; the profile ingress-nginx does",
+    "by profile",
 )
 HSTS_MAX_AGE = Flag(
     "hsts-max-age", whole_number(0), 31536000, "its max-age, in seconds", metavar="SECONDS", default_text="31536000"
