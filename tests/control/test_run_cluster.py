@@ -142,6 +142,7 @@ def test_what_must_not_be_read_is_said_once_with_what_to_grant(api: Api, tmp_pat
         api.do(lambda fake: setattr(fake, "refuse", lambda request: None))
         started.ready()
         started.line("resolved: Service shop/*")
+        started.line("resolved: IngressClass *")
         assert len(started.lines("the verb")) == 4
 
 
