@@ -134,12 +134,16 @@ class Passthrough(Side):
             try:
                 connected = await connect(context.loop, endpoint.endpoint, CONNECT_TIME)
                 _, other = await context.loop.create_connection(Side, sock=connected)
-            except OSError:
+            except OSError as error:
                 context.counters.connect_failures += 1
+                endpoint.unreachable(error)
                 unreachable.append(endpoint)
                 endpoint = cluster.pick_again(endpoint, unreachable) if len(unreachable) < TRIES else None
                 continue
             context.counters.upstream_connections += 1
+            if endpoint.failures:
+                # It accepts connections: more is not to be seen of what is encrypted.
+                endpoint.answered(200)
             self._join(other)
             return
         self._gate.count("tls_passthrough_failures")
