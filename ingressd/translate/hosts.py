@@ -52,6 +52,11 @@ class Hosts:
         self._problems = problems
         self._hosts: defaultdict[str, Host] = defaultdict(Host)
 
+    @property
+    def names(self) -> list[str]:
+        """All of them, sorted."""
+        return sorted(self._hosts)
+
     def add(self, ingress: Ingress) -> None:
         """Takes the rules and the default backend of an Ingress, which is newer than those added before."""
         spec = ingress.spec

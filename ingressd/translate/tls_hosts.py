@@ -55,6 +55,8 @@ class _Claim(NamedTuple):
     secret: SecretName
     field: str
     named: bool = True
+    own: bool = True
+    """Whether a rule of the Ingress is for this very host, and not only for one that includes it."""
 
 
 class _Trust(NamedTuple):
@@ -74,8 +76,9 @@ class TlsHosts:
         self._options = options
         self._problems = problems
         self._claims: dict[str, _Claim] = {}
-        self._blocks: set[str] = set()
-        """Hosts that `spec.tls` is for, with a Secret or without."""
+        self._blocks: dict[str, bool] = {}
+        """Hosts that `spec.tls` is for, with a Secret or without, and whether a rule of that Ingress is for this very
+        host."""
         self._client_auths: dict[str, tuple[ObjectRef, ClientAuth]] = {}
         self._trusts: dict[tuple[ObjectRef, str], _Trust] = {}
         self.passthrough: Mapping[str, ClusterKey] = {}
@@ -100,10 +103,11 @@ class TlsHosts:
             for host in hosts:
                 if host in strangers:
                     continue
-                self._blocks.add(host)
+                own = host in rules
+                self._blocks[host] = own or self._blocks.get(host, False)
                 if tls.secret_name:
                     secret = SecretName(ingress.namespace, tls.secret_name)
-                    self._claim(host, _Claim(ingress.ref, secret, f"spec.tls[{at}].secretName", named))
+                    self._claim(host, _Claim(ingress.ref, secret, f"spec.tls[{at}].secretName", named, own))
         self._add_trusts(ingress, said)
         if said.client_auth is not None:
             for host in rules:
@@ -111,7 +115,9 @@ class TlsHosts:
 
     def _claim(self, host: str, claim: _Claim) -> None:
         former = self._claims.setdefault(host, claim)
-        if former.secret != claim.secret and claim.named:
+        if claim.own and not former.own:
+            self._claims[host] = claim
+        elif former.secret != claim.secret and claim.named:
             owner = f"{former.ingress}, {former.field}"
             message = f"the certificate of {shown(host)} comes from Secret {former.secret} ({owner}), which goes first"
             self._problems.append(Problem(claim.ingress, CONFLICT, message, claim.field, Severity.WARNING))
@@ -155,10 +161,18 @@ class TlsHosts:
         if self._default is not None:
             yield _ref(self._default)
 
-    def set_hosts(self, names: Sequence[str], passthrough: Mapping[str, ClusterKey]) -> None:
-        """Says which virtual hosts there are, and which of them are passed through."""
+    def set_names(self, names: Sequence[str]) -> None:
+        """Says which virtual hosts there are. None of them is for those to claim whose rules are for a wider one: their
+        requests go to others."""
         self._names = names
-        self.passthrough = passthrough
+        for host in names:
+            if self._blocks.get(host) is False:
+                del self._blocks[host]
+            claim = self._claims.get(host)
+            if claim is not None and not claim.own:
+                del self._claims[host]
+                message = f"{shown(host)} has rules of its own, in other Ingresses: this certificate is not used for it"
+                self._problems.append(Problem(claim.ingress, CONFLICT, message, claim.field, Severity.WARNING))
 
     # --- with the Secrets
 

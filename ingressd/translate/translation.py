@@ -91,11 +91,11 @@ class Translator:
             checks.add(ingress)
             policies.add(ingress, said)
             self._tls_hosts.add(ingress, said)
+        self._tls_hosts.set_names(hosts.names)
         virtual_hosts = hosts.virtual_hosts(self._backends, policies)
         default = _default(options, self._backends, self._problems)
         self._backends.forget_former()
-        passthrough = self._passthrough(options, virtual_hosts, passing)
-        self._tls_hosts.set_hosts([host.host for host in virtual_hosts], passthrough)
+        self._tls_hosts.passthrough = self._passthrough(options, virtual_hosts, passing)
         references = tuple(sorted(set(self._tls_hosts.references())))
         self._secrets = frozenset((ref.namespace, ref.name) for ref in references)
         clusters = self._backends.clusters
