@@ -48,6 +48,11 @@ class _Watched:
         self.task: asyncio.Task[None] | None = None
 
 
+def _same(former: Cluster, now: Cluster | None) -> bool:
+    """Whether there is nothing to do for a cluster."""
+    return now is former or (now is not None and now.endpoints == former.endpoints and now.health == former.health)
+
+
 class Checks:
     """For one event loop."""
 
@@ -103,14 +108,14 @@ class Checks:
         check is replaced by another keeps its state."""
         ended: list[_Watched] = []
         for key, former in list(self._followed.items()):
-            if (now := clusters.get(key)) is not former:
+            if not _same(former, clusters.get(key)):
                 ended += self._refer(former, -1)
-                if now is None:
-                    del self._followed[key]
+                del self._followed[key]
         unhealthy = {watched.endpoint for watched in ended if not watched.standing.healthy}
         for key, cluster in clusters.items():
-            if self._followed.get(key) is not cluster:
-                self._followed[key] = cluster
+            known = key in self._followed
+            self._followed[key] = cluster
+            if not known:
                 assert cluster.health is not None
                 for endpoint in cluster.endpoints:
                     if (endpoint, cluster.health) not in self._watched:

@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingressd.control.health import checks as module
 from ingressd.control.health.checks import Change, Checks
@@ -168,3 +170,30 @@ async def test_one_that_goes_while_it_is_asked_leaves_nothing_behind() -> None:
     assert stage.running == 1
     await stage.checks.close()
     assert (stage.running, stage.clock.pending, stage.checks.passed) == (0, 0, 0)
+
+
+members = st.lists(st.sampled_from([ONE, TWO, THREE]), unique=True).map(tuple)
+states = st.dictionaries(st.sampled_from("abc"), st.tuples(st.sampled_from([CHECK, OTHER]), members))
+
+
+@given(st.lists(states, max_size=8))
+def test_who_is_asked_is_who_was_named_last(steps: list[dict[str, tuple[HealthCheck, tuple[Endpoint, ...]]]]) -> None:
+    async def follow() -> None:
+        stage = Stage()
+        stage.wrong = {ONE: "ill"}
+        for step in steps:
+            stage.follow(**step)
+            wanted = {(endpoint, check) for check, found in step.values() for endpoint in found}
+            assert len(stage.checks) == stage.clock.pending == len(wanted)
+            assert all(stage.checks.state(endpoint, check) is not None for endpoint, check in wanted)
+            ill = {(endpoint, check) for check, found in stage.checks.unhealthy.items() for endpoint in found}
+            assert ill <= wanted
+            stage.asked.clear()
+            # Long enough for each to be asked, and for the one that is ill to be found out.
+            await stage.clock.advance(50)
+            assert set(stage.asked) == wanted
+            ill = {(endpoint, check) for check, found in stage.checks.unhealthy.items() for endpoint in found}
+            assert ill == {(endpoint, check) for endpoint, check in wanted if endpoint == ONE}
+        await stage.checks.close()
+
+    asyncio.run(follow())
