@@ -161,7 +161,7 @@ def _policy(policy: Policy) -> str:
 
 def _setting(name: str, value: object) -> str:
     if isinstance(value, HttpsRedirect):
-        return f"to-https={value.code}"
+        return f"https-redirect={value.code}"
     if isinstance(value, UpstreamTls):
         return f"upstream-tls={'verified' if value.verify else 'not-verified'}"
     unit = "s" if name.endswith("timeout") else ""

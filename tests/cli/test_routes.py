@@ -167,3 +167,23 @@ def test_without_manifests_there_is_nothing_to_do() -> None:
 def test_a_path_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", "--manifests=/no/such"]) == 2
     assert capsys.readouterr().err == "ingressd: --manifests: cannot read /no/such: No such file or directory\n"
+
+
+def test_tls_is_shown_with_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the problem of a Secret that is missing; the flags count as for run."""
+    text = MANIFESTS.replace(
+        'ingressd.dev/nonsense: "1"', "nginx.ingress.kubernetes.io/backend-protocol: HTTPS"
+    ).replace("  rules:\n", "  tls: [{hosts: [shop.example], secretName: none}]\n  rules:\n", 1)
+    (tmp_path / "shop.yaml").write_text(text)
+    assert main(["routes", "--manifests", str(tmp_path), "--profile=ingress-nginx"]) == 0
+    shown = capsys.readouterr().out
+    assert "https-redirect=308,upstream-tls=not-verified" in shown
+    assert "there is no Secret shop/none" in shown
+    assert main(["routes", "--manifests", str(tmp_path), "--output=json"]) == 0
+    policies = [route["policy"] for route in json.loads(capsys.readouterr().out)["routes"]]
+    assert {policy["https_redirect"] for policy in policies} == {None}
+    assert {policy["upstream_tls"]["name"] for policy in policies} == {
+        "front.shop.svc",
+        "far.example",
+        "gone.shop.svc",
+    }
