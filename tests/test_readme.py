@@ -24,7 +24,7 @@ from ingressd.demo.upstream import Server
 from ingressd.http1 import grammar
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries
 from ingressd.model import AccessLogFormat
-from ingressd.proxy.exchange import IDEMPOTENT, REFUSED
+from ingressd.proxy.exchange import REFUSED
 from ingressd.proxy.responses import CLIENT_TIMEOUT, STATUS, TUNNEL_TIMEOUT
 from ingressd.telemetry.accesslog import AccessLog
 from ingressd.telemetry.aggregate import Totals
@@ -257,7 +257,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"More than {grammar.MAX_EMPTY_LINES} empty lines" in text
     assert f"more than {_constant('proxy/request_body.py', 'REPLAY') // 1024} KiB of" in " ".join(text.split())
     assert limits["1xx responses to one request"] == str(_constant("proxy/exchange.py", "MAX_INTERIM"))
-    for method in REFUSED | IDEMPOTENT:
+    for method in REFUSED | grammar.IDEMPOTENT:
         assert re.search(rf"\b{method.decode()}\b", text)
 
 

@@ -292,6 +292,11 @@ class Exchange:
         if not upstream.full:
             self._downstream.resume()
 
+    @property
+    def idempotent(self) -> bool:
+        """Whether the request may be sent twice."""
+        return self._head.idempotent
+
     def wants_data(self) -> bool:
         """Whether there is somewhere to put more of the request body."""
         return self._upstream is not None and not self._upstream.full

@@ -8,8 +8,11 @@ All that is decided about a response is decided by the exchange; this file knows
 """
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from typing import TYPE_CHECKING, cast
 
 from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
@@ -32,6 +35,13 @@ from ingressd.proxy.tls_client import TlsClient, TlsFailed
 
 if TYPE_CHECKING:
     from ingressd.proxy.exchange import Exchange
+
+VERDICT_PAUSE = 0.001
+"""Seconds until it is looked again whether a request that crossed with the end of its connection was taken; doubles."""
+VERDICT_LAST = 0.5
+"""The longest of these pauses; a second in all."""
+TCP_CLOSE = 7
+"""In the first byte of struct tcp_info (linux/tcp.h; include/net/tcp_states.h)."""
 
 CLOSING_TIME = 5.0
 """Seconds a closed connection has to get rid of what is still to be sent."""
@@ -218,8 +228,39 @@ class Upstream:
         if exchange.tunnel is not None:
             exchange.upstream_half_closed()
             return True
+        reused = self.requests > 1 and self.tls is None
+        if reused and not (exchange.idempotent or self.responding) and self._unread():
+            # Nothing more is written, and the socket stays for the verdict.
+            self.closed = True
+            self._await_verdict(exchange, VERDICT_PAUSE)
+            return True
         self._ended(exchange, True, self.nothing_sent)
         return False
+
+    def _unread(self) -> bool:
+        """Whether the peer's kernel has taken nothing of the present exchange yet, as far as ours knows (tcp(7),
+        SIOCOUTQ)."""
+        try:
+            unacknowledged = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return False
+        waiting = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return int.from_bytes(unacknowledged, sys.byteorder) + waiting >= self.written
+
+    def _await_verdict(self, exchange: "Exchange", pause: float) -> None:
+        """The peer has ended its idle connection while a request was on its way to it, which must not be sent twice.
+
+        Who has closed its socket answers the request with a reset, and then nobody can have read it: what is read is
+        acknowledged before. Who has only ended its direction acknowledges it. One of the two comes within a round
+        trip."""
+        if self.exchange is not exchange:
+            return
+        if not self._unread() or pause > VERDICT_LAST:
+            self._ended(exchange, True, False)
+        elif self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+            self._ended(exchange, True, True)
+        else:
+            self._context.loop.call_later(pause, self._await_verdict, exchange, pause * 2)
 
     def pause_writing(self) -> None:
         self.full = True

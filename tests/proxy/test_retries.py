@@ -42,6 +42,61 @@ def column(line: bytes) -> list[bytes]:
 # --- a connection that dies
 
 
+async def test_a_post_that_crosses_with_the_end_of_an_idle_connection_is_sent_again() -> None:
+    """An endpoint closes its idle connections after a time that is about that between two requests of the client. What
+    its kernel has taken before may have been read, for all that can be known; what it answers with a reset was not."""
+    crossed = 3
+    loop = asyncio.get_running_loop()
+
+    async def pass_by(seconds: float) -> None:
+        # A timer alone would be too late by more than what is to be met.
+        end = loop.time() + seconds
+        await asyncio.sleep(0.001)
+        while loop.time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def impatient(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(ok())
+        await pass_by(0.003 + len(upstream.connections) % 13 * 0.0001)
+
+    async with (
+        Upstream(impatient) as upstream,
+        Worker(serving(upstream)) as worker,
+        Client(worker.port) as client,
+    ):
+        asked = 0
+        served = []
+        async with asyncio.timeout(60):
+            while worker.counter("upstream_retries") < crossed:
+                asked += 1
+                response = await client.ask(request("POST", "/", body=b"%d" % asked))
+                if response.status == 200:
+                    served.append(b"%d" % asked)
+                await pass_by(0.0035)
+        assert [message.body for message in upstream.requests] == served, "each once, and no other"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "before it reads"])
+async def test_a_post_that_was_taken_is_not_sent_again_whenever_the_endpoint_ends_its_direction(late: bool) -> None:
+    async def half(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(ok())
+        await connection.request_head()
+        connection.half_close()
+        if late:
+            await connection.read_some()
+
+    async with (
+        Upstream(half) as upstream,
+        Worker(serving(upstream)) as worker,
+        Client(worker.port) as client,
+    ):
+        assert (await client.ask(get())).status == 200
+        assert (await client.ask(request("POST", "/", body=b"once"))).status == 502
+        assert len(upstream.requests) == 2
+
+
 @pytest.mark.parametrize("method", IDEMPOTENT)
 async def test_what_is_idempotent_and_dies_on_a_reused_connection_is_tried_on_a_fresh_one(method: str) -> None:
     async with (
