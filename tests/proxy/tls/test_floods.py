@@ -1,0 +1,91 @@
+"""Connections that never get through their handshake: they have a time, there are only so many, and nobody waits."""
+
+import asyncio
+import contextlib
+import time
+
+from ingressd.model import Limits, Timeouts
+from tests.kit import Client, Upstream, Worker, always, get, ok, serving
+from tests.proxy.tls.conftest import Pki
+from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
+from tests.proxy.tls.test_client_hello import hello
+
+HELLO = hello()
+
+
+async def test_a_handshake_has_a_time(pki: Pki) -> None:
+    quick = settings(timeouts=Timeouts(handshake=0.3))
+    async with Worker(secured(serving(), pki.web.model("web")), quick) as worker:
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(Client(worker.tls_port)) for _ in range(3)]
+            await clients[1].send(HELLO[:100])
+            await clients[2].send(HELLO)
+            for client in clients:
+                with contextlib.suppress(ConnectionError):
+                    await client.read_to_end()
+        await worker.reported(lambda: worker.counter("tls_handshake_failures", "timeout") == 3, "all three timed out")
+        await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 0, "none is left")
+
+
+async def test_only_so_many_wait_and_those_who_are_quick_get_through(pki: Pki) -> None:
+    few = settings(limits=Limits(handshakes=10))
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), few) as worker,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for _ in range(25):
+            client = await stack.enter_async_context(Client(worker.tls_port))
+            await client.send(HELLO[:50])
+        assert (await fetch(worker.tls_port, unverified())).status == 200
+        await worker.reported(
+            lambda: worker.counter("tls_handshake_failures", "crowded_out") == 16, "the oldest were dropped"
+        )
+        assert worker.gauge("tls_handshakes_open") == 9
+
+
+async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
+    """Their slowest of a hundred requests takes no more than twice what it took before, or what a busy machine does."""
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
+        connected(worker.tls_port, unverified()) as client,
+    ):
+
+        async def p99() -> float:
+            took = []
+            for _ in range(100):
+                start = time.perf_counter()
+                assert (await client.ask(get("/"))).status == 200
+                took.append(time.perf_counter() - start)
+            return sorted(took)[98]
+
+        async def cost() -> float:
+            before = worker.cpu_seconds()
+            await p99()
+            return worker.cpu_seconds() - before
+
+        quiet = await cost()
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(800):
+                half_open = await stack.enter_async_context(Client(worker.tls_port))
+                await half_open.send(HELLO[: number % 200])
+            # CPU time of the worker, which a busy machine does not stretch as it does a clock.
+            assert await cost() <= 2 * quiet + 0.1
+            await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 800, "they are there")
+
+
+async def test_many_handshakes_at_once_take_turns_with_requests(pki: Pki) -> None:
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
+        connected(worker.tls_port, unverified()) as client,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        waiting = [await stack.enter_async_context(Client(worker.tls_port)) for _ in range(200)]
+        for each in waiting:
+            each.socket.send(HELLO)
+        assert (await client.ask(get("/"))).status == 200
+        for each in waiting:
+            assert (await each.read_some())[:1] == b"\x16"
+        await asyncio.sleep(0)

@@ -1,0 +1,186 @@
+"""TLS that is passed on as it is, by its server name; and the PROXY protocol, which comes before anything else."""
+
+import asyncio
+import contextlib
+import ssl
+
+import pytest
+
+from ingressd.model import ClusterKey, Endpoint, Snapshot, Timeouts, TlsHost, TlsSettings
+from tests.kit import Client, Upstream, Worker, always, cluster, eventually, get, ok, refused_port, serving
+from tests.kit.upstream import Connection
+from tests.proxy.tls.conftest import Pki
+from tests.proxy.tls.kit import LOCAL, connected, fetch, secured, settings, tls_upstream, unverified
+from tests.proxy.tls.test_client_hello import hello
+from tests.proxy.tls.test_proxy_protocol import v1, v2
+from tests.proxy.tls.test_upstreams import server_context
+
+PASSTHROUGH = settings(TlsSettings(passthrough=True))
+PASSED = ClusterKey("default", "passed", "443")
+
+
+def passing(pki: Pki, *endpoints: Endpoint, plain: Upstream | None = None) -> Snapshot:
+    """b.example is passed to `endpoints`, a.example is served."""
+    web = pki.web.model("web")
+    base = serving(plain) if plain is not None else serving()
+    target = cluster("passed", *endpoints, port="443")
+    base = Snapshot(base.virtual_hosts, tuple(sorted((*base.clusters, target), key=lambda each: each.key)))
+    return secured(base, web, hosts=(TlsHost("a.example", web.name), TlsHost("b.example", passthrough=PASSED)))
+
+
+async def test_a_name_is_passed_to_its_cluster_and_others_are_not(pki: Pki) -> None:
+    context = server_context(pki, pki.other, "other")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    async with Upstream(always(ok(b"served"))) as plain, tls_upstream(context, ok(b"passed")) as upstream:
+        # The first endpoint refuses: another is tried.
+        snapshot = passing(pki, refused_port(), upstream.endpoint, plain=plain)
+        async with Worker(snapshot, PASSTHROUGH) as worker:
+            trusting = pki.authority.client_context()
+            for _ in range(2):
+                assert (await fetch(worker.tls_port, trusting, "b.example")).body == b"passed"
+            assert (await fetch(worker.tls_port, trusting, "a.example")).body == b"served"
+            assert upstream.names == ["b.example"] * 2
+            await worker.reported(lambda: worker.counter("tls_passthrough_connections") == 2, "they are counted")
+            await worker.reported(lambda: worker.gauge("tls_passthrough_connections_open") == 0, "none of them is left")
+        async with Worker(snapshot, settings()) as worker:
+            assert (await fetch(worker.tls_port, unverified(), "b.example")).status == 404
+
+
+async def test_every_byte_goes_both_ways_whatever_it_is(pki: Pki) -> None:
+    first = hello("b.example")
+    large = bytes(range(256)) * 20_000
+
+    async def echo(connection: Connection) -> None:
+        got = await connection.read_to_end()
+        assert got == first + large
+        await connection.send(large)
+
+    async with Upstream(echo) as upstream:
+        async with Worker(passing(pki, upstream.endpoint), PASSTHROUGH) as worker, Client(worker.tls_port) as client:
+            await client.send(first[:40])
+            await client.send(first[40:] + large)
+            client.half_close()
+            assert await client.read_to_end() == large
+        await upstream.all_closed()
+
+
+async def test_a_connection_that_breaks_is_not_taken_for_one_that_ended(pki: Pki) -> None:
+    async def broken(connection: Connection) -> None:
+        await connection.read_some()
+        connection.reset()
+
+    async with (
+        Upstream(broken) as upstream,
+        Worker(passing(pki, upstream.endpoint), PASSTHROUGH) as worker,
+        Client(worker.tls_port) as client,
+    ):
+        await client.send(hello("b.example"))
+        with pytest.raises(ConnectionError):
+            await client.read_exactly(1)
+
+
+async def test_without_an_endpoint_it_is_closed(pki: Pki) -> None:
+    for endpoints in ((), (refused_port(),)):
+        async with Worker(passing(pki, *endpoints), PASSTHROUGH) as worker, Client(worker.tls_port) as client:
+            await client.send(hello("b.example"))
+            with contextlib.suppress(ConnectionError):
+                assert await client.read_to_end() == b""
+            await worker.reported(lambda: worker.counter("tls_passthrough_failures") == 1, "it is counted")
+
+
+async def test_a_slow_side_stops_the_other(pki: Pki) -> None:
+    async def deaf(connection: Connection) -> None:
+        await connection.read_some()
+        await asyncio.Event().wait()
+
+    async with (
+        Upstream(deaf, receive_buffer=4096) as upstream,
+        Worker(passing(pki, upstream.endpoint), PASSTHROUGH) as worker,
+        Client(worker.tls_port) as client,
+    ):
+        before = worker.resident()
+        await client.send(hello("b.example"))
+        await client.fill(bytes(1 << 16))
+        assert worker.resident() - before < 16 << 20
+
+
+@pytest.mark.parametrize("write", [v1, v2])
+async def test_a_trusted_balancer_tells_the_client(pki: Pki, write: object) -> None:
+    assert callable(write)
+    header = write("198.51.100.7", "203.0.113.1", 1000, 4443)
+    said = settings(proxy_protocol=True, trusted_proxies=LOCAL)
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), said) as worker,
+        Client(worker.port) as client,
+    ):
+        for byte in header:
+            await client.send(bytes((byte,)))
+        assert (await client.ask(get("/", "X-Forwarded-For: 9.9.9.9"))).status == 200
+        assert (await client.ask(get("/"))).status == 200
+        async with connected(worker.tls_port, unverified(), before=header) as secure:
+            assert (await secure.ask(get("/"))).status == 200
+        for message in upstream.requests:
+            assert message.get(b"x-real-ip") == message.get(b"x-forwarded-for") == b"198.51.100.7"
+        first, _, last = upstream.requests
+        assert first.get(b"x-original-forwarded-for") == b"9.9.9.9"
+        assert (first.get(b"x-forwarded-proto"), last.get(b"x-forwarded-proto")) == (b"http", b"https")
+        assert last.get(b"x-forwarded-port") == b"4443"
+        assert b"198.51.100.7" in (await worker.logged(3))[0]
+
+
+async def test_tls_that_a_balancer_has_taken_off_was_https(pki: Pki) -> None:
+    said = settings(proxy_protocol=True, trusted_proxies=LOCAL)
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(serving(upstream), said) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.ask(v1("198.51.100.7", "203.0.113.1", 1000, 443) + get("/"))
+        assert upstream.requests[0].get(b"x-forwarded-proto") == b"https"
+        assert upstream.requests[0].get(b"x-forwarded-port") == b"443"
+
+
+async def test_a_trusted_balancer_must_say_who_it_is_for(pki: Pki) -> None:
+    said = settings(proxy_protocol=True, trusted_proxies=LOCAL)
+    async with Worker(secured(serving(), pki.web.model("web")), said) as worker:
+        for port in (worker.port, worker.tls_port):
+            async with Client(port) as client:
+                await client.send(get("/"))
+                with contextlib.suppress(ConnectionError):
+                    assert await client.read_to_end() == b""
+        await worker.reported(
+            lambda: worker.counter("tls_handshake_failures", "proxy_header") == 2, "both were refused"
+        )
+
+
+async def test_nobody_else_is_believed(pki: Pki) -> None:
+    said = settings(proxy_protocol=True, trusted_proxies=("192.0.2.0/24",))
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), said) as worker,
+        Client(worker.port) as client,
+    ):
+        assert (await client.ask(get("/"))).status == 200
+        async with Client(worker.port) as client:
+            await client.send(v1("198.51.100.7", "203.0.113.1", 1, 2) + get("/"))
+            assert (await client.response()).status == 400
+        assert (await fetch(worker.tls_port, unverified())).status == 200
+        assert {message.get(b"x-real-ip") for message in upstream.requests} == {b"127.0.0.1"}
+
+
+async def test_passthrough_is_cut_when_a_worker_has_drained(pki: Pki) -> None:
+    async def wait(connection: Connection) -> None:
+        await connection.read_to_end()
+
+    quick = settings(TlsSettings(passthrough=True), timeouts=Timeouts(drain=0.5))
+    async with (
+        Upstream(wait) as upstream,
+        Worker(passing(pki, upstream.endpoint), quick) as worker,
+        Client(worker.tls_port) as client,
+    ):
+        await client.send(hello("b.example"))
+        await eventually(lambda: len(upstream.connections) == 1, "it is passed on")
+        worker.process.terminate()
+        with contextlib.suppress(ConnectionError):
+            assert await client.read_to_end() == b""
