@@ -181,6 +181,6 @@ async def test_passthrough_is_cut_when_a_worker_has_drained(pki: Pki) -> None:
     ):
         await client.send(hello("b.example"))
         await eventually(lambda: len(upstream.connections) == 1, "it is passed on")
-        worker.process.terminate()
+        worker.unlink()
         with contextlib.suppress(ConnectionError):
             assert await client.read_to_end() == b""
