@@ -4,6 +4,8 @@ Look-up is a dict by host, then a dict by path: its cost depends on the depth of
 never on how many hosts, routes or elements there are. A Table is not changed once made; `updated` makes the next one.
 """
 
+from typing import Any
+
 from ingressd.model import PathKind, Route, Update, VirtualHost
 
 
@@ -42,7 +44,7 @@ class Decision:
         """As the access log names the cluster: `namespace-service-port`."""
         self.attachment: object = None
         """Room for what the data plane counts per route. It goes when the route changes."""
-        self.cluster_state: object = None
+        self.cluster_state: Any = None
         """Room for what the data plane has found for `cluster`."""
 
     def __repr__(self) -> str:
