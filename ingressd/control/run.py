@@ -67,7 +67,8 @@ async def _serve(
     _log.info("admin API on %s", ", ".join(dict.fromkeys(map(sockets.url, admin))))
     ours = [group for each in listeners for group in each]
     # For the one after us. The admin server closes its own.
-    given = [sock.dup() for group in (*ours, admin) for sock in group] if options.handover else []
+    each_once = {sock.fileno(): sock for group in (*ours, admin) for sock in group}.values()
+    given = [sock.dup() for sock in each_once] if options.handover else []
     offer = Offer(options.handover, given, lambda: controller.post(HandedOver()))
 
     def on_ready() -> None:

@@ -7,7 +7,8 @@ sockets waits in their queues for the worker that is started in its place.
 
 SO_REUSEPORT would also let a second ingressd of the same user bind the same port and take half of the connections. So a
 port is first bound without it, which fails if anybody listens there, and only then for good. One that is meant to take
-over gets the sockets themselves (`handover`), and opens more only if it has more workers.
+over gets the sockets themselves (`handover`), and opens no others at the same place: if it ended before it is ready,
+what waits in their queues would be lost.
 """
 
 import errno
@@ -39,8 +40,8 @@ class Port:
 def listen(port: Port, sets: int, taken: Sequence[socket.socket] = ()) -> list[list[socket.socket]]:
     """`sets` times the listening sockets of `port`, one per address. They are non-blocking and not inheritable.
 
-    Those of `taken` that listen there are used first, all of them: a set may get several. Where the system chooses the
-    port, all share the one it chose. Raises ListenError, leaving nothing open but `taken`.
+    Where some of `taken` listen, these are used and no others: a set may get several, or share one with another. Where
+    the system chooses the port, all share the one it chose. Raises ListenError, leaving nothing open but `taken`.
     """
     result: list[list[socket.socket]] = [[] for _ in range(sets)]
     opened: list[socket.socket] = []
@@ -50,12 +51,13 @@ def listen(port: Port, sets: int, taken: Sequence[socket.socket] = ()) -> list[l
             have = [sock for sock in taken if number and sock.getsockname()[:2] == (address, number)]
             if number and not have:
                 _probe(port, address, number)
-            while len(have) < sets:
-                have.append(_open(port, address, number))
-                opened.append(have[-1])
-                number = have[-1].getsockname()[1]
-            for at, sock in enumerate(have):
-                result[at % sets].append(sock)
+            if not have:
+                for _ in range(sets):
+                    have.append(_open(port, address, number))
+                    opened.append(have[-1])
+                    number = have[-1].getsockname()[1]
+            for at in range(max(sets, len(have))):
+                result[at % sets].append(have[at % len(have)])
     except ListenError:
         close([opened])
         raise

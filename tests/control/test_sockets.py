@@ -29,6 +29,20 @@ def test_all_workers_share_the_port_that_the_system_chose() -> None:
         close(groups)
 
 
+@pytest.mark.parametrize(("had", "wanted"), [(2, 2), (3, 1), (5, 2), (1, 3)])
+def test_sockets_that_were_taken_over_are_all_used_and_no_others(had: int, wanted: int) -> None:
+    (*taken,) = (sock for group in listen(Port("--http-port", 0, LOOPBACK), had) for sock in group)
+    other = listen(Port("--http-port", 0, LOOPBACK), 1)[0]
+    try:
+        port = Port("--http-port", taken[0].getsockname()[1], LOOPBACK)
+        groups = listen(port, wanted, [*taken, *other])
+        assert {sock.fileno() for group in groups for sock in group} == {sock.fileno() for sock in taken}
+        assert len(groups) == wanted
+        assert all(groups)
+    finally:
+        close([taken, other])
+
+
 def test_several_addresses_share_the_port() -> None:
     groups = listen(Port("--http-port", 0, ("127.0.0.1", "127.0.0.2")), 2)
     try:
