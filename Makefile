@@ -64,6 +64,10 @@ types: build ## Check types
 bench: build ## Measure CPU per request beside nginx, in 2 min; fails above 1.5 x (ARGS="--help": more)
 	@$(BIN)/python loadtest/compare.py --quick $(ARGS)
 
+.PHONY: bench-tls
+bench-tls: build ## Measure what TLS costs beside nginx: requests, handshakes, memory (ARGS="--key rsa": RSA)
+	@$(BIN)/python loadtest/bench_tls.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: build $(VENV)/.bench ## Measure all beside nginx, HAProxy, Envoy and Caddy, in 25 min, and write it up
 	@$(BIN)/python loadtest/compare.py $(ARGS)

@@ -16,7 +16,7 @@ cdef class TlsTransport:
     cdef bint _more
     cdef bint _held
     cdef bint _ended
-    cdef bint _notified
+    cdef public bint _notified
     cdef bint _eof
     cdef public bint _closing
     cdef bint _lost

@@ -99,6 +99,8 @@ class TlsServer(TlsTransport):
         self._closing = True
 
     def truncated(self) -> None:
+        # Who has not said that it ends is not told, as with nginx: mostly nobody is there any more.
+        self._notified = True
         downstream = cast(Downstream, self.app)
         if downstream.state == "tunnel":
             # Only TLS could have said that the client was done.

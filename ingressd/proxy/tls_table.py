@@ -185,6 +185,8 @@ class TlsTable:
         _limit(context, self.settings.protocols, self.settings.ciphers)
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(PROTOCOLS)
+        # With TLS 1.3 each is a good part of what a handshake costs, and each connection that is resumed gives another.
+        context.num_tickets = 1
         _load_certificate(context, certificate)
         library = self.library
         keys = None
