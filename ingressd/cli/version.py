@@ -1,7 +1,8 @@
-"""`ingressd version`: the version, and whether the hot modules run compiled."""
+"""`ingressd version`: the version, whether the hot modules run compiled, and what can be done with this OpenSSL."""
 
 import json
 import platform
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
@@ -11,6 +12,7 @@ from ingressd import __version__
 from ingressd.cli import flags
 from ingressd.cli.output import OUTPUT, OutputFormat
 from ingressd.control.build import compiled_summary, hot_modules
+from ingressd.proxy.tickets import describe
 
 SUMMARY = "Prints the version of ingressd, of Python and of uvloop, and which hot modules run compiled."
 
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if facts["hot_modules"] == "mixed":
         for name, compiled in modules.items():
             print(f"  {name}: {'compiled' if compiled else 'interpreted'}")
+    print(f"OpenSSL: {facts['openssl']}; TLS sessions across workers: {facts['tls_sessions']}")
     return 0
 
 
@@ -38,6 +41,8 @@ def _facts(modules: Mapping[str, bool]) -> dict[str, object]:
         "version": __version__,
         "python": platform.python_version(),
         "uvloop": _uvloop(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "tls_sessions": describe(),
         "hot_modules": compiled_summary(modules),
         "modules": {name: "compiled" if compiled else "interpreted" for name, compiled in modules.items()},
     }

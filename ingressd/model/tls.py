@@ -113,7 +113,7 @@ class ClientAuth(msgspec.Struct, frozen=True):
     mode: ClientAuthMode = ClientAuthMode.ON
     trust: SecretName | None = None
     depth: int = 1
-    """Issuers between the client's certificate and one of the bundle, the latter included (nginx: ssl_verify_depth)."""
+    """Intermediate authorities between the client's certificate and one of the bundle (nginx: ssl_verify_depth)."""
     pass_certificate: bool = False
     """Whether the upstream gets the whole certificate as ssl-client-cert (PEM, percent-encoded)."""
     common_names: tuple[str, ...] = ()

@@ -75,6 +75,15 @@ def find_library() -> Libssl | None:
     return library
 
 
+def describe() -> str:
+    """For people: whether sessions are resumed across workers, and if not why."""
+    try:
+        prove(libssl())
+    except (Unavailable, ssl.SSLError) as error:
+        return f"not resumed: {error}"
+    return "resumed"
+
+
 def prove(library: Libssl) -> None:
     """Has a session of one context resumed in another that has the same key, with a cipher that needs no certificate.
     Raises Unavailable, ssl.SSLError."""

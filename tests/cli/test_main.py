@@ -28,7 +28,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version_for_programs_lists_every_hot_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version", "--output", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found.keys() == {"version", "python", "uvloop", "hot_modules", "modules"}
+    assert found.keys() == {
+        *("version", "python", "uvloop", "openssl", "tls_sessions", "hot_modules", "modules"),
+    }
     typed = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.pxd") if path.stem != "__init__"]
     hot = {".".join(("ingressd", *path.with_suffix("").parts)) for path in typed}
     assert found["modules"].keys() == hot
