@@ -62,8 +62,14 @@ async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None
     ingressd = await world.start()
     changes = 1000
     size = 40 << 20
-    async with flowing(world.port, "shop.example") as traffic, Client(ingressd.port) as download:
+    async with (
+        flowing(world.port, "shop.example") as traffic,
+        Client(ingressd.port) as download,
+        Client(ingressd.port) as tunnel,
+    ):
         await traffic.every_kind()
+        await tunnel.send(get("/echo", "Connection: Upgrade", "Upgrade: websocket", host="shop.example"))
+        assert (await tunnel.message_head()).status == 101
         await download.send(get(f"/big/{size}", host="shop.example"))
         message = await download.message_head()
         took = len(await download.read_exactly(size // 2))
@@ -80,6 +86,8 @@ async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None
             await asyncio.sleep(0.01)
         world.write("last", ingress("last", "shop"))
         await traffic.more(200)
+        await tunnel.send(b"still here")
+        assert await tunnel.read_exactly(10) == b"still here"
         took += len(await download.read_exactly(size - size // 2))
         assert (message.status, took) == (200, size)
         async with Client(ingressd.port) as client:
