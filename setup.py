@@ -19,7 +19,7 @@ extensions = to_extensions(
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
-            extra_compile_args=["-O2", "-g0"],
+            extra_compile_args=["-O3", "-g0"],
         )
         for path in HOT
     ],

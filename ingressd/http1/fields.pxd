@@ -40,6 +40,7 @@ cdef class Head:
     cdef set _named
 
     cdef _begin(self)
+    cpdef bint persists(self) except -1
     @cython.locals(
         p="const unsigned char*", token="const unsigned char*", valid="const unsigned char*", length=Py_ssize_t,
         i=Py_ssize_t, line=Py_ssize_t, value=Py_ssize_t, value_end=Py_ssize_t, size=Py_ssize_t, marks=int, keep=bint,

@@ -96,8 +96,7 @@ class Head:
         self._named: set[bytes] | None = None
         """Fields to remove, in lower case."""
 
-    @property
-    def persistent(self) -> bool:
+    def persists(self) -> bool:
         """Whether the sender lets the connection go on after this message (RFC 9112 section 9.3)."""
         return not self.close and (self.minor > 0 or self.keep_alive)
 

@@ -55,6 +55,7 @@ cdef class RequestHead(Head):
     cdef int _host_fields
     cdef bint _line_kept
 
+    cpdef begin(self, bint trusted)
     @cython.locals(line=Py_ssize_t, end=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes buffer, Py_ssize_t start) except -2
     cdef _check_size(self, Py_ssize_t line, Py_ssize_t end)
@@ -77,6 +78,7 @@ cdef class ResponseHead(Head):
     cdef readonly bytes upgrade
     cdef Py_ssize_t _line_end
 
+    cpdef begin(self)
     @cython.locals(line=Py_ssize_t, end=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes buffer, Py_ssize_t start) except -2
     @cython.locals(
@@ -87,3 +89,9 @@ cdef class ResponseHead(Head):
     cdef bint _on_field(self, int code, bytes value) except -1
     @cython.locals(p="const unsigned char*", code=Py_ssize_t, parts=list)
     cpdef bytes forward(self, bytes added)
+
+
+@cython.locals(head=RequestHead)
+cpdef RequestHead request_head(bint trusted)
+@cython.locals(head=ResponseHead)
+cpdef ResponseHead response_head()

@@ -67,6 +67,10 @@ class RequestHead(Head):
     )
 
     def __init__(self, trusted: bool = False) -> None:
+        self.begin(trusted)
+
+    def begin(self, trusted: bool) -> None:
+        """What __init__ does, for `request_head`."""
         self._begin()
         self._unwanted = 2
         self.trusted = trusted
@@ -321,6 +325,10 @@ class ResponseHead(Head):
     __slots__ = ("_line_end", "status", "upgrade")
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """What __init__ does, for `response_head`."""
         self._begin()
         self.status = 0
         self.upgrade = b""
@@ -391,3 +399,17 @@ class ResponseHead(Head):
         parts.append(added)
         parts.append(b"\r\n")
         return octets.join(parts)
+
+
+def request_head(trusted: bool) -> RequestHead:
+    """`RequestHead(trusted)`, without the ado of a call."""
+    head = RequestHead.__new__(RequestHead)
+    head.begin(trusted)
+    return head
+
+
+def response_head() -> ResponseHead:
+    """`ResponseHead()`, without the ado of a call."""
+    head = ResponseHead.__new__(ResponseHead)
+    head.begin()
+    return head

@@ -1,5 +1,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
+from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy
 
@@ -11,17 +13,30 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
 
 
+cdef extern from "Python.h":
+    PyObject* item "PyList_GET_ITEM"(list, Py_ssize_t)
+    bint is_bytes "PyBytes_CheckExact"(PyObject*)
+    Py_ssize_t length "PyBytes_GET_SIZE"(PyObject*)
+    char* start "PyBytes_AS_STRING"(PyObject*)
+
+
 cdef inline bytes join(list parts):
+    # The list holds its parts meanwhile, so they need not be counted again.
+    cdef Py_ssize_t count = PyList_GET_SIZE(parts)
     cdef Py_ssize_t size = 0
-    cdef bytes part
-    for part in parts:
-        size += PyBytes_GET_SIZE(part)
+    cdef Py_ssize_t number
+    cdef PyObject* part
+    for number in range(count):
+        part = item(parts, number)
+        if not is_bytes(part):
+            raise TypeError("only bytes can be joined")
+        size += length(part)
     cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
     cdef char* at = PyBytes_AS_STRING(whole)
-    for part in parts:
-        size = PyBytes_GET_SIZE(part)
-        memcpy(at, PyBytes_AS_STRING(part), size)
-        at += size
+    for number in range(count):
+        part = item(parts, number)
+        memcpy(at, start(part), length(part))
+        at += length(part)
     return whole
 
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from ingressd.http1.head cimport RequestHead
+from ingressd.http1.head cimport RequestHead, request_head
 from ingressd.proxy.context cimport Context
 from ingressd.proxy.exchange cimport Exchange
 from ingressd.telemetry.record cimport Record

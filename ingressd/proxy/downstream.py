@@ -11,7 +11,7 @@ import asyncio
 from typing import cast
 
 from ingressd.http1.errors import FramingError
-from ingressd.http1.head import RequestHead
+from ingressd.http1.head import RequestHead, request_head
 from ingressd.proxy.client_auth import Secured
 from ingressd.proxy.closing import reset
 from ingressd.proxy.context import Context
@@ -250,7 +250,7 @@ class Downstream:
             head = self._head
             if head is None:
                 self._started = context.moment
-                head = RequestHead(self._trusted)
+                head = request_head(self._trusted)
             try:
                 end = head.feed(buffer, start)
                 if end < 0:
@@ -258,7 +258,7 @@ class Downstream:
                         # An unfinished head begins the buffer, so that the rest can be put behind it.
                         self._buffer = buffer[start:]
                         self._offset = 0
-                        head = RequestHead(self._trusted)
+                        head = request_head(self._trusted)
                         head.feed(self._buffer, 0)
                     if self._head is None:
                         self._head = head
@@ -269,7 +269,9 @@ class Downstream:
                 record = Record(self.peer, self._started)
                 record.head = head
                 record.request_length = end - start
-                exchange = Exchange(context, self, head, record)
+                # By __init__ it would be a call of Python's.
+                exchange = Exchange.__new__(Exchange)
+                exchange.begin(context, self, head, record)
                 if not exchange.request_done and end < len(buffer):
                     end = exchange.receive(buffer, end)
             except FramingError as error:

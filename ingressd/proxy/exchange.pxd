@@ -10,7 +10,7 @@ from ingressd.proxy.registry cimport ClusterState, EndpointState
 from ingressd.proxy.request_body cimport RequestBody, body_of
 from ingressd.proxy.tunnel cimport Tunnel
 from ingressd.proxy.upstream cimport Upstream
-from ingressd.routing.table cimport Decision
+from ingressd.routing.table cimport Decision, HostTable, Table
 from ingressd.telemetry.record cimport Attempt, Record
 
 cdef bytes GET
@@ -43,11 +43,12 @@ cdef class Exchange:
     cdef readonly bint head_only
     cdef readonly Tunnel tunnel
 
+    cpdef begin(self, Context context, Downstream downstream, RequestHead head, Record record)
     @cython.locals(body=RequestBody, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
     @cython.locals(
         head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes,
-        downstream=Downstream, host=bytes, cluster=ClusterState,
+        downstream=Downstream, host=bytes, cluster=ClusterState, table=Table, virtual_host=HostTable,
     )
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)

@@ -93,7 +93,8 @@ class Exchange:
         "tunnel",
     )
 
-    def __init__(self, context: Context, downstream: "Downstream", head: RequestHead, record: Record) -> None:
+    def begin(self, context: Context, downstream: "Downstream", head: RequestHead, record: Record) -> None:
+        """What comes first: `downstream` has received a whole head."""
         self._context = context
         self._downstream = downstream
         self._head = head
@@ -162,8 +163,17 @@ class Exchange:
             except InvalidPath:
                 self.respond(BAD_PATH)
                 return
-        host = context.normal_host(head.host)
-        decision: Decision | None = context.table.lookup(host, path)
+        host = head.host
+        table = context.table
+        virtual_host = table.exact_host(host)
+        decision: Decision | None
+        if virtual_host is not None:
+            decision = virtual_host.find(path)
+            if decision is None:
+                decision = table.default
+        else:
+            host = context.normal_host(host)
+            decision = table.lookup(host, path)
         record.decision = decision
         if downstream.secured is not None and self._refused(downstream.secured, host):
             return
@@ -324,7 +334,7 @@ class Exchange:
         self.responded_to = True
         self._note_head(head.status)
         # The client may be sending a body nobody reads any more: then this connection has no future.
-        persist = request.persistent and self.request_done and not self._context.draining
+        persist = request.persists() and self.request_done and not self._context.draining
         framing = body.framing
         if framing == NONE:
             if head.status == 204:
@@ -544,7 +554,7 @@ class Exchange:
         record.reason = reason
         record.status = STATUS[reason]
         self._persist = (
-            head.persistent and self.request_done and not self._context.draining and record.status != BAD_REQUEST_STATUS
+            head.persists() and self.request_done and not self._context.draining and record.status != BAD_REQUEST_STATUS
         )
         connection = b"" if self._persist else b"Connection: close\r\n"
         if self._persist and head.minor == 0:
@@ -571,7 +581,7 @@ class Exchange:
         head = self._head
         record.reason = reason
         record.status = status
-        self._persist = head.persistent and self.request_done and not self._context.draining
+        self._persist = head.persists() and self.request_done and not self._context.draining
         connection = b"" if self._persist else b"Connection: close\r\n"
         if self._persist and head.minor == 0:
             connection = b"Connection: keep-alive\r\n"

@@ -1,7 +1,7 @@
 cimport cython
 
 from ingressd.http1.body cimport Body
-from ingressd.http1.head cimport ResponseHead
+from ingressd.http1.head cimport ResponseHead, response_head
 from ingressd.proxy.context cimport Context
 from ingressd.proxy.exchange cimport Exchange
 from ingressd.proxy.registry cimport EndpointState

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
 from ingressd.http1.errors import FramingError
-from ingressd.http1.head import ResponseHead
+from ingressd.http1.head import ResponseHead, response_head
 from ingressd.model import UpstreamTls
 from ingressd.proxy.closing import reset
 from ingressd.proxy.connecting import connect
@@ -330,7 +330,7 @@ class Upstream:
         while True:
             head = self._head
             if head is None:
-                head = ResponseHead()
+                head = response_head()
             end = head.feed(buffer, 0)
             if end < 0:
                 self._head = head
@@ -377,7 +377,7 @@ class Upstream:
         if body.done:
             head = self._head
             # Anything behind the response is no answer to a request of ours.
-            reusable = head is not None and head.persistent and end == len(data)
+            reusable = head is not None and head.persists() and end == len(data)
             exchange.response_done(payload, body.trailers, reusable)
         else:
             exchange.response_data(payload)

@@ -34,5 +34,6 @@ cdef class Table:
     cdef HostTable _any
     cdef readonly Decision default
 
+    cpdef HostTable exact_host(self, bytes host)
     @cython.locals(table=HostTable, decision=Decision, dot=Py_ssize_t)
     cpdef Decision lookup(self, bytes host, bytes path)

@@ -144,6 +144,10 @@ class Table:
                 hosts[virtual_host.host.encode()] = compiled
         return Table(hosts, wildcards, any_host, Decision("", update.default) if update.default else None)
 
+    def exact_host(self, host: bytes) -> HostTable | None:
+        """The virtual host that `host` names as it stands; then it is in normal form."""
+        return self._hosts.get(host)
+
     def lookup(self, host: bytes, path: bytes) -> Decision | None:
         """Where a request goes; None: to nobody (404).
 

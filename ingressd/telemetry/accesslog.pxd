@@ -9,7 +9,9 @@ from ingressd.telemetry.record cimport Attempt, Record
 @cython.locals(plain="const unsigned char*", byte="unsigned char")
 cpdef bytes escape(bytes value)
 cdef bytes _PRINTABLE
+cdef list _NUMBERS
 cdef list _MILLISECONDS
+cdef bytes _number(long long value)
 @cython.locals(milliseconds="long long")
 cdef bytes _seconds(double value)
 cdef bytes _status(Attempt attempt)

@@ -13,8 +13,9 @@ from ingressd import octets
 from ingressd.model import AccessLogFormat
 from ingressd.telemetry.record import Attempt, Record
 
+_NUMBERS = [b"%d" % value for value in range(1024)]
 _MILLISECONDS = [b"0.%03d" % value for value in range(1000)]
-"""Most times are short: these need no formatting."""
+"""Most figures of a line are small: these need no formatting."""
 
 MAX_REFUSED = 1024
 """Bytes of what is no request line that are logged."""
@@ -65,6 +66,10 @@ def iso_time(seconds: float) -> bytes:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds").encode()
 
 
+def _number(value: int) -> bytes:
+    return _NUMBERS[value] if value < 1024 else octets.decimal(value)
+
+
 def _seconds(value: float) -> bytes:
     """With three decimals, as nginx writes times; `-` for one that never was."""
     if value < 0:
@@ -74,7 +79,7 @@ def _seconds(value: float) -> bytes:
 
 
 def _status(attempt: Attempt) -> bytes:
-    return octets.decimal(attempt.status) if attempt.status else b"-"
+    return _number(attempt.status) if attempt.status else b"-"
 
 
 class AccessLog:
@@ -118,7 +123,7 @@ class AccessLog:
         if len(record.attempts) == 1:
             attempt: Attempt = record.attempts[0]
             address = attempt.address
-            length = octets.decimal(attempt.response_length)
+            length = _number(attempt.response_length)
             time = _seconds(attempt.response_time)
             status = _status(attempt)
         elif not record.attempts:
@@ -138,15 +143,15 @@ class AccessLog:
                 b'] "',
                 request,
                 b'" ',
-                octets.decimal(record.status),
+                _number(record.status),
                 b" ",
-                octets.decimal(record.body_bytes_sent),
+                _number(record.body_bytes_sent),
                 b' "',
                 referer,
                 b'" "',
                 agent,
                 b'" ',
-                octets.decimal(record.request_length),
+                _number(record.request_length),
                 b" ",
                 _seconds(duration),
                 b" [",

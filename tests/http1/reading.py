@@ -16,7 +16,7 @@ HEAD_ATTRIBUTES = (
     "close",
     "keep_alive",
     "connection_upgrade",
-    "persistent",
+    "persists",
     "upgrade",
 )
 REQUEST_ATTRIBUTES = (
@@ -176,7 +176,7 @@ class Reader:
         content = b"".join(self._payload)
         self._messages.append(
             Message(
-                {name: getattr(head, name) for name in names},
+                {name: head.persists() if name == "persists" else getattr(head, name) for name in names},
                 head.forward(b""),
                 content,
                 body.trailers,
@@ -184,9 +184,9 @@ class Reader:
             )
         )
         if isinstance(head, RequestHead):
-            self._final = not head.persistent or head.method == b"CONNECT" or bool(head.upgrade)
+            self._final = not head.persists() or head.method == b"CONNECT" or bool(head.upgrade)
         else:
-            self._final = head.status == 101 or (head.status >= 200 and not head.persistent)
+            self._final = head.status == 101 or (head.status >= 200 and not head.persists())
         self._head = self._body = None
         self._payload = []
 

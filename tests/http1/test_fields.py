@@ -197,9 +197,9 @@ PERSISTENT = {
 def test_persistence(fields: tuple[bytes, ...], in_1_1: bool, in_1_0: bool) -> None:
     for minor, expected in ((1, in_1_1), (0, in_1_0)):
         request = read_every_way(request_bytes(*fields, line=b"GET / HTTP/1.%d" % minor)).message
-        assert request.head["persistent"] is expected
+        assert request.head["persists"] is expected
         assert field_lines(request.forwarded) == [b"Host: a.example"]
         data = response_bytes(*fields, b"Content-Length: 0", line=b"HTTP/1.%d 200 OK" % minor)
         response = read_every_way(data, Kind.RESPONSE).message
-        assert response.head["persistent"] is expected
+        assert response.head["persists"] is expected
         assert field_lines(response.forwarded) == []
