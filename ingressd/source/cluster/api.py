@@ -24,7 +24,7 @@ MAX_LINE = 32 << 20
 USER_AGENT = f"ingressd/{__version__}"
 NO_ANSWER, BAD_ANSWER = 0, 1
 """In place of the status of HTTP: none came, or what came is not what an API server says."""
-SILENT = "Silent"
+SILENT = "silent"
 """In place of a reason of the API: the connection is there, and nothing comes."""
 PROBES = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
