@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import random
+import statistics
 import time
+from collections.abc import Awaitable, Callable
 
 from ingressd.model import Limits, Timeouts
 from tests.kit import Client, Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
-from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
+from tests.proxy.tls.kit import Secure, connected, fetch, secured, settings, unverified
 from tests.proxy.tls.test_client_hello import hello
 
 HELLO = hello()
+FLOOR = 0.020
+"""Seconds: a p99 that nobody minds, and that a busy core alone may take."""
 
 
 async def test_a_handshake_has_a_time(pki: Pki) -> None:
@@ -44,35 +49,68 @@ async def test_only_so_many_wait_and_those_who_are_quick_get_through(pki: Pki) -
         assert worker.gauge("tls_handshakes_open") == 9
 
 
-async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
-    """Their slowest of a hundred requests takes no more than twice what it took before, or what a busy machine does."""
+async def requests(client: Secure, beside: Callable[[], Awaitable[None]] | None = None) -> float:
+    """Makes a hundred, and calls `beside` before each. The p99 of their times, in seconds."""
+    took = []
+    for _ in range(100):
+        if beside is not None:
+            await beside()
+        start = time.perf_counter()
+        assert (await client.ask(get("/"))).status == 200
+        took.append(time.perf_counter() - start)
+    return sorted(took)[98]
+
+
+async def test_a_flood_costs_connections_there_are_no_cpu_time(pki: Pki) -> None:
+    """CPU time of the worker, which a busy machine does not stretch as it does a clock."""
     async with (
         Upstream(always(ok(b"hello"))) as upstream,
         Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
         connected(worker.tls_port, unverified()) as client,
+        contextlib.AsyncExitStack() as stack,
     ):
-
-        async def p99() -> float:
-            took = []
-            for _ in range(100):
-                start = time.perf_counter()
-                assert (await client.ask(get("/"))).status == 200
-                took.append(time.perf_counter() - start)
-            return sorted(took)[98]
 
         async def cost() -> float:
             before = worker.cpu_seconds()
-            await p99()
+            await requests(client)
             return worker.cpu_seconds() - before
 
         quiet = await cost()
-        async with contextlib.AsyncExitStack() as stack:
-            for number in range(800):
-                half_open = await stack.enter_async_context(Client(worker.tls_port))
-                await half_open.send(HELLO[: number % 200])
-            # CPU time of the worker, which a busy machine does not stretch as it does a clock.
-            assert await cost() <= 2 * quiet + 0.1
-            await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 800, "they are there")
+        for number in range(800):
+            half_open = await stack.enter_async_context(Client(worker.tls_port))
+            await half_open.send(HELLO[: number % 200])
+        assert await cost() <= 2 * quiet + 0.1
+        await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 800, "they are there")
+
+
+async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
+    """By the clock: with 900 half-open handshakes and one more before each request, the p99 of requests is within twice
+    what it was, or small in any case. A machine that is busy for a while has two more rounds to show it."""
+    patient = settings(timeouts=Timeouts(handshake=60.0))
+    async with (
+        Upstream(always(ok(b"hello"))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), patient) as worker,
+        connected(worker.tls_port, unverified()) as client,
+    ):
+        rounds = []
+        for _ in range(3):
+            async with contextlib.AsyncExitStack() as stack:
+
+                async def one_more(stack: contextlib.AsyncExitStack = stack) -> None:
+                    half_open = await stack.enter_async_context(Client(worker.tls_port))
+                    # Of some the whole ClientHello, which the worker answers.
+                    half_open.socket.send(random.choice((HELLO[:1], HELLO[:100], HELLO)))
+
+                quiet = statistics.median([await requests(client) for _ in range(3)])
+                for _ in range(900):
+                    await one_more()
+                await worker.reported(lambda: worker.gauge("tls_handshakes_open") >= 900, "they are there")
+                flooded = statistics.median([await requests(client, one_more) for _ in range(3)])
+            rounds.append((quiet, flooded))
+            if flooded <= max(2 * quiet, FLOOR):
+                break
+            await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 0, "they have gone")
+        assert any(flooded <= max(2 * quiet, FLOOR) for quiet, flooded in rounds), f"p99 before and during: {rounds}"
 
 
 async def test_many_handshakes_at_once_take_turns_with_requests(pki: Pki) -> None:
