@@ -59,6 +59,7 @@ cdef class Stream(Pollable):
     cdef _shut_down(self)
     @cython.locals(events=int)
     cdef _watch(self)
+    cdef _fail(self, error)
     cdef _end(self, error)
 
 

@@ -9,6 +9,7 @@ Whoever speaks the protocol above is an asyncio protocol and sees an asyncio tra
 - A descriptor is closed in a callback of the loop, never while events are handed out: none of them can then be for
   another connection that has got the same number.
 - Nothing is raised to whoever writes; an error ends in `connection_lost`, later, as everywhere in asyncio.
+- What the peer said before it went is heard, even if our own bytes find out first that it is gone.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ingressd import octets
+from ingressd.proxy.closing import reset
 
 EVENTS = 256
 """How many are taken from the kernel at a time, before the loop does other things."""
@@ -37,6 +39,9 @@ ACCEPTED = 64
 
 ACCEPT_AGAIN = 0.5
 """Seconds before accepting is tried again when there are no descriptors or no memory for it; as nginx."""
+
+REST = 64
+"""Reads, at most, of what a peer had sent before bytes to it failed: more than the kernel keeps of one connection."""
 
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -153,9 +158,13 @@ class Stream(Pollable):
         """`connection_lost` is on its way, or has been."""
 
     def start(self) -> None:
-        """Tells the protocol, and reads."""
-        self._protocol.connection_made(cast(asyncio.Transport, self))
-        self._watch()
+        """Tells the protocol, and reads. What the protocol raises is raised here, too."""
+        try:
+            self._protocol.connection_made(cast(asyncio.Transport, self))
+            self._watch()
+        except BaseException:
+            self.broken()
+            raise
 
     # --- what the protocol calls (asyncio.Transport)
 
@@ -168,7 +177,7 @@ class Stream(Pollable):
             try:
                 sent = octets.send(self.descriptor, data, 0)
             except OSError as error:
-                self._end(error)
+                self._fail(error)
                 return
             if sent == len(data):
                 return
@@ -206,6 +215,7 @@ class Stream(Pollable):
 
     def close(self) -> None:
         """Reads no more, and closes once everything is sent."""
+        self._reading = False
         if self._closing:
             return
         self._closing = True
@@ -216,6 +226,7 @@ class Stream(Pollable):
 
     def abort(self) -> None:
         """Closes without sending what is left."""
+        self._reading = False
         self._end(None)
 
     def is_closing(self) -> bool:
@@ -253,8 +264,10 @@ class Stream(Pollable):
             self._receive()
 
     def broken(self) -> None:
-        """Gives the connection up."""
-        self._end(None)
+        """Gives the connection up, and lets nobody on either side take that for an orderly end."""
+        self._reading = False
+        self._end(ConnectionAbortedError("a defect of ours"))
+        reset(cast(asyncio.Transport, self))
 
     def _receive(self) -> None:
         try:
@@ -285,7 +298,7 @@ class Stream(Pollable):
                 self._offset = 0
                 done += 1
         except OSError as error:
-            self._end(error)
+            self._fail(error)
             return
         del waiting[:done]
         if self._paused and self._unsent <= self._low:
@@ -302,7 +315,7 @@ class Stream(Pollable):
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._end(error)
+            self._fail(error)
 
     def _watch(self) -> None:
         """Registers for what is of interest now."""
@@ -312,6 +325,25 @@ class Stream(Pollable):
         if self._reading and not self._eof and not self._closing:
             events |= IN
         self.watch(events)
+
+    def _fail(self, error: OSError) -> None:
+        """Nothing can be sent any more. An endpoint that answers in the middle of a request and closes is the rule, not
+        the exception: its answer came before its reset, and is still to be read."""
+        if self._reading and not self._eof and not self._closing:
+            self.poller.loop.call_soon(self._read_rest)
+        self._end(error)
+
+    def _read_rest(self) -> None:
+        for _ in range(REST):
+            if not self._reading:
+                return
+            try:
+                data = octets.receive(self.descriptor)
+            except OSError:
+                return
+            if not data:
+                return
+            self._protocol.data_received(data)
 
     def _end(self, error: OSError | None) -> None:
         """No more of it: the protocol is told in a moment, and then the socket closed."""
@@ -374,9 +406,9 @@ class Listener(Pollable):
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     _log.error("no connection can be accepted for %g s: %s", ACCEPT_AGAIN, error.strerror)
-                    self._exhausted()
                     self.watch(0)
                     self.poller.loop.call_later(ACCEPT_AGAIN, self._accept_again)
+                    self._exhausted()
                     return
                 # The peer has gone meanwhile, or the network below has (accept(2)).
                 continue
@@ -388,4 +420,9 @@ class Listener(Pollable):
 
     def _accept_again(self) -> None:
         if not self._closed:
-            self.watch(IN)
+            try:
+                self.watch(IN)
+            except OSError as error:
+                # The kernel needs memory for this, too (epoll_ctl(2)).
+                _log.error("no connection can be accepted for %g s: %s", ACCEPT_AGAIN, error.strerror)
+                self.poller.loop.call_later(ACCEPT_AGAIN, self._accept_again)
