@@ -47,6 +47,10 @@ test-cluster: cluster-assets ## Run the tests against a real API server (as root
 test-chaos: build ## Break things under load, and count what is lost (as root: network namespaces; needs nftables)
 	INGRESSD_CHAOS_TESTS=1 INGRESSD_CHAOS_PAGE=docs/reliability.md $(BIN)/pytest tests/chaos $(ARGS)
 
+.PHONY: test-tls
+test-tls: build $(VENV)/.tls-scan ## Have sslyze look for weaknesses of a running ingressd
+	INGRESSD_SSLYZE=$(VENV)/sslyze/bin/sslyze $(BIN)/pytest tests/tls_scan $(ARGS)
+
 .PHONY: check
 check: lint types test ## Run all that CI runs: lint, types, tests
 
@@ -101,6 +105,14 @@ $(INSTALLED): pyproject.toml setup.py
 $(VENV)/.loadtest $(VENV)/.bench: $(VENV)/.%: $(INSTALLED)
 	@$(BIN)/python -c 'import tomllib; [*map(print, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"])]' \
 	    | $(BIN)/pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+	@touch $@
+
+# An environment of its own: sslyze wants older versions of libraries than ingressd.
+$(VENV)/.tls-scan: $(INSTALLED)
+	@$(BIN)/python -c 'import tomllib; [*map(print, tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["tls-scan"])]' \
+	    >$(VENV)/tls-scan.txt
+	@$(PYTHON) -m venv $(VENV)/sslyze
+	@$(VENV)/sslyze/bin/pip install --quiet --disable-pip-version-check --requirement $(VENV)/tls-scan.txt
 	@touch $@
 
 # A compiled module that cannot be compiled anew must not stay: it would run in place of its changed source. And one that

@@ -1,5 +1,5 @@
-"""What OpenSSL can do and Python's `ssl` gives no way to, by way of `ctypes`: keys of session tickets, and servers that
-ask for a client's certificate, naming authorities, and go on with any.
+"""What OpenSSL can do and Python's `ssl` gives no way to, by way of `ctypes`: keys of session tickets, groups for key
+exchange, and servers that ask for a client's certificate, naming authorities, and go on with any.
 
 The library is the very one that `_ssl` is linked with: its functions are looked up through that module. An SSLContext
 begins, behind the object's header, with a pointer to its SSL_CTX (Modules/_ssl.c, PySSLContext, from Python 3.2 to 3.14
@@ -15,6 +15,9 @@ from functools import cache
 from importlib import import_module
 
 TICKET_KEY_BYTES = 80
+GROUPS = (b"X25519MLKEM768:X25519:P-256:P-384", b"X25519:P-256:P-384")
+"""Of key exchange, the best first: those of Mozilla's intermediate configuration, behind the hybrid one that OpenSSL
+has from 3.5 on; the second list is for an OpenSSL that does not have it."""
 
 _HEADER = object.__basicsize__
 _WORD = ctypes.sizeof(ctypes.c_void_p)
@@ -24,6 +27,7 @@ _WORDS_BEFORE_METHOD = 4
 _SSL_CTRL_SET_SESS_CACHE_MODE = 44
 _SSL_CTRL_GET_TICKET_KEYS = 58
 _SSL_CTRL_SET_TICKET_KEYS = 59
+_SSL_CTRL_SET_GROUPS_LIST = 92
 _SSL_SESS_CACHE_OFF = 0
 _SSL_VERIFY_PEER = 1
 _VERIFIED = 0
@@ -57,6 +61,7 @@ class Libssl:
             ("TLS_method", pointer, ()),
             ("TLS_server_method", pointer, ()),
             ("SSL_CTX_ctrl", ctypes.c_long, (pointer, number, ctypes.c_long, pointer)),
+            ("ERR_clear_error", None, ()),
             ("SSL_CTX_set_verify", None, (pointer, number, pointer)),
             ("SSL_CTX_set_verify_depth", None, (pointer, number)),
             ("SSL_load_client_CA_file", pointer, (ctypes.c_char_p,)),
@@ -82,6 +87,7 @@ class Libssl:
             raise Unavailable("an SSLContext of Python is not laid out as expected") from error
         if methods.isdisjoint(memoryview(start).cast("P").tolist() if len(start) % _WORD == 0 else ()):
             raise Unavailable("an SSLContext of Python is not laid out as expected")
+        self.limit_groups(context)
         key = os.urandom(TICKET_KEY_BYTES)
         self.set_ticket_key(context, key)
         found = ctypes.create_string_buffer(TICKET_KEY_BYTES)
@@ -96,6 +102,13 @@ class Libssl:
             _address(context), _SSL_CTRL_SET_TICKET_KEYS, len(key), key
         ):
             raise Unavailable("OpenSSL takes no ticket key of this size")
+
+    def limit_groups(self, context: ssl.SSLContext) -> None:
+        """Leaves no groups for key exchange but GROUPS."""
+        address = _address(context)
+        if not any(self._library.SSL_CTX_ctrl(address, _SSL_CTRL_SET_GROUPS_LIST, 0, groups) for groups in GROUPS):
+            raise Unavailable("OpenSSL does not take the groups for key exchange")
+        self._library.ERR_clear_error()
 
     def keep_no_sessions(self, context: ssl.SSLContext) -> None:
         """Turns the cache of sessions in this process's memory off; tickets do not need it."""

@@ -192,6 +192,7 @@ class TlsTable:
         keys = None
         if library is not None:
             library.keep_no_sessions(context)
+            library.limit_groups(context)
         if client_auth is None:
             if library is not None and self._keys:
                 purpose = hashlib.sha256(certificate.chain).digest()

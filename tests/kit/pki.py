@@ -58,7 +58,16 @@ class Authority:
         builder = _builder(self.name, issuer.name, self._key)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_usage(authority=True), critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(own, critical=False)
+        if parent is not None:
+            builder = builder.add_extension(parent.key_identifier, critical=False)
         self.certificate = builder.sign(issuer._key, hashes.SHA256())
+
+    @property
+    def key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """By which what it issues names its key."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     @property
     def pem(self) -> bytes:
@@ -80,6 +89,7 @@ class Authority:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
         builder = builder.add_extension(_usage(authority=False), critical=True)
+        builder = builder.add_extension(self.key_identifier, critical=False)
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         made = builder.sign(self._key, hashes.SHA256())

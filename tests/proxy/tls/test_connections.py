@@ -7,10 +7,11 @@ import ssl
 import subprocess
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.kit import DEADLINE, Upstream, Worker, always, each, eventually, get, ok, request, serving
 from tests.proxy.tls.conftest import Pki
-from tests.proxy.tls.kit import connected, secured, settings, unverified
+from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
 from tests.proxy.tls.test_client_hello import records
 
 MIB = 1 << 20
@@ -229,6 +230,24 @@ async def test_a_handshake_that_is_refused_harms_nobody(pki: Pki) -> None:
                 pass
         async with connected(worker.tls_port, pki.authority.client_context()) as client:
             assert (await client.ask(get("/"))).status == 200
+
+
+async def test_keys_are_exchanged_over_the_groups_of_mozilla(pki: Pki, version: ssl.TLSVersion) -> None:
+    async with Worker(secured(serving(), pki.other.model("rsa")), settings()) as worker:
+        for group in ("prime256v1", "secp384r1"):
+            client = unverified(version)
+            client.set_ecdh_curve(group)
+            assert (await fetch(worker.tls_port, client)).status == 503
+        client = unverified(version)
+        client.set_ecdh_curve("secp521r1")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await fetch(worker.tls_port, client)
+
+
+async def test_a_key_of_a_certificate_may_be_of_another_group(pki: Pki, version: ssl.TLSVersion) -> None:
+    large = pki.authority.issue("a.example", key=ec.generate_private_key(ec.SECP521R1()))
+    async with Worker(secured(serving(), large.model("large")), settings()) as worker:
+        assert (await fetch(worker.tls_port, unverified(version))).status == 503
 
 
 async def test_a_tunnel_ends_one_direction_after_the_other(pki: Pki) -> None:
