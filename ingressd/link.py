@@ -73,7 +73,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     counters: tuple[Sample, ...] = ()
     """Increments."""
     gauges: tuple[Sample, ...] = ()
-    """Values as they are now."""
+    """Values as they are now; none where only the rest is reported."""
 
 
 class Ejected(msgspec.Struct, frozen=True, array_like=True):

@@ -43,6 +43,13 @@ TICK = 0.1
 REPORT = 1.0
 """Seconds between two reports to the controller."""
 
+ROUTES = 100
+"""Whose requests are reported at a time. With more in use the rest follows tick by tick: no request should have to wait
+for a report of thousands."""
+
+ROUND = 100
+"""Ticks after which all have been reported, however many there are."""
+
 FAILED_DRAIN = 2.0
 """Seconds for connections to end in a worker that is to be replaced: its share of new ones waits meanwhile."""
 
@@ -70,6 +77,8 @@ class Worker:
         self._ending = False
         """Whether nothing more is accepted."""
         self._seconds = 0
+        self._more = False
+        """There are requests that the last report had no room for."""
         self._drained = asyncio.Event()
 
     def listen(self, sockets: Sequence[socket.socket], tls_sockets: Sequence[socket.socket]) -> None:
@@ -109,6 +118,8 @@ class Worker:
             self._seconds = seconds
             context.access_log.tick(seconds)
         context.log_writer.flush()
+        if self._more:
+            self._report_more()
         if self._ending and not context.downstreams and not self.gate.passthroughs and not len(self.gate):
             self._drained.set()
 
@@ -141,7 +152,19 @@ class Worker:
         gauges += states_of_endpoints
         written, dropped = context.log_writer.take()
         counters += [Sample("access_log_lines", "", written), Sample("access_log_dropped_lines", "", dropped)]
-        self._link.write(frame(Report(context.metrics.take(), tuple(counters), tuple(gauges))))
+        requests = context.metrics.take(context.metrics.waiting if self._ending else self._share())
+        self._link.write(frame(Report(requests, tuple(counters), tuple(gauges))))
+        self._more = context.metrics.waiting > 0
+
+    def _share(self) -> int:
+        return max(ROUTES, self.context.metrics.waiting // ROUND)
+
+    def _report_more(self) -> None:
+        """Goes on with the requests that were too many for one report."""
+        requests = self.context.metrics.take(self._share())
+        self._more = self.context.metrics.waiting > 0
+        if not self._link.is_closing():
+            self._link.write(frame(Report(requests)))
 
     async def drain(self, within: float, abandon: bool) -> None:
         """Accepts nothing more, and lets connections end `within` some seconds. `abandon`: nobody else has the

@@ -71,7 +71,8 @@ class Totals:
                 self._requests_of(series).add(series)
         for sample in report.counters:
             self.counters[SampleKey(sample.name, sample.label)] += sample.value
-        self._gauges[worker] = report.gauges
+        if report.gauges:
+            self._gauges[worker] = report.gauges
 
     def _requests_of(self, series: RequestSeries) -> RequestTotals:
         key = SeriesKey(

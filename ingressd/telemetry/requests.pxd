@@ -37,4 +37,4 @@ cdef class RequestMetrics:
     @cython.locals(key=tuple, series=Series)
     cdef Series _find(self, RouteSeries route_series, bytes method, int status)
     @cython.locals(route_series=RouteSeries, series=Series)
-    cpdef tuple take(self)
+    cpdef tuple take(self, Py_ssize_t routes)

@@ -110,10 +110,16 @@ class RequestMetrics:
         route_series.last_status = status
         return series
 
-    def take(self) -> tuple[RequestSeries, ...]:
-        """The increments since the call before."""
+    @property
+    def waiting(self) -> int:
+        """How many routes have something to tell."""
+        return len(self._touched)
+
+    def take(self, routes: int) -> tuple[RequestSeries, ...]:
+        """What was counted on so many routes at most, since it was taken before; those that wait for longest first."""
         taken = []
-        for route_series in self._touched:
+        leaving, self._touched = self._touched[:routes], self._touched[routes:]
+        for route_series in leaving:
             route = route_series.decision.route
             for (method, status), series in route_series.series.items():
                 taken.append(
@@ -132,5 +138,4 @@ class RequestMetrics:
                 )
             route_series.series = {}
             route_series.last = None
-        self._touched = []
         return tuple(taken)

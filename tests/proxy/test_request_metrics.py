@@ -158,3 +158,18 @@ async def test_errors_are_counted_by_reason() -> None:
         await worker.stop()
         counted = {reason: worker.counter("errors", reason) for reason in ("no_endpoint", "no_route", "bad_path")}
         assert counted == {"no_endpoint": 2, "no_route": 1, "bad_path": 1}
+
+
+async def test_many_routes_are_reported_a_part_at_a_time() -> None:
+    async with Upstream(always(ok())) as upstream:
+        web = cluster("web", upstream)
+        names = [f"h{number:03}.example" for number in range(350)]
+        state = Snapshot(tuple(VirtualHost(name, (route("/", web),)) for name in names), (web,))
+        async with Worker(state) as worker, Client(worker.port) as client:
+            await client.send(b"".join(get("/", host=name) for name in names))
+            for _ in names:
+                assert (await client.response()).status == 200
+            await worker.reported(lambda: len(totals(worker)) == len(names), "all are reported")
+            assert sum(totals(worker).values()) == len(names)
+            assert max(len(report.requests) for report in worker.reports) <= 100
+            await worker.stop()

@@ -37,6 +37,8 @@ def test_a_gauge_is_the_sum_of_what_running_workers_say_now() -> None:
     made.add(0, Report(gauges=(Sample("downstream_connections_open", "idle", 2),)))
     made.add(1, Report(gauges=(Sample("downstream_connections_open", "idle", 3),)))
     assert made.gauges() == {SampleKey("downstream_connections_open", "idle"): 5}
+    made.add(0, Report())  # only requests, of which there is more
+    assert made.gauges() == {SampleKey("downstream_connections_open", "idle"): 5}
     made.forget(1)
     assert made.gauges() == {SampleKey("downstream_connections_open", "idle"): 2}
 
