@@ -77,7 +77,7 @@ def functions(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: Octets = module  # type: ignore[assignment]
+    made: Octets = module
     return made
 
 
