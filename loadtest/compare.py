@@ -31,7 +31,7 @@ import matrix
 import peers
 import report
 import rig
-from matrix import CELLS, Cell, Driver
+from matrix import ALONE, CELLS, Cell, Driver
 from peers import LARGE, PEERS
 from report import OWN, Document
 from rig import Process, RigError, Upstreams
@@ -69,6 +69,8 @@ class Options:
 
     def subjects(self, cell: Cell) -> list[str]:
         """Who is measured in a cell."""
+        if cell.workers > 1:
+            return [OWN, ALONE]
         large = cell.bodies and "nginx" in self.peers and not self.quick
         return [OWN, *self.peers, *([LARGE] if large else [])]
 
@@ -174,7 +176,7 @@ def _cell(cell: Cell, options: Options, upstreams: Upstreams, directory: Path, p
     names = options.subjects(cell)
     measured: Document = {"title": cell.title, "samples": {name: [] for name in names}}
     with contextlib.ExitStack() as stack:
-        processes = stack.enter_context(_started(names, directory, upstreams, cell.hosts))
+        processes = stack.enter_context(_started(names, directory, upstreams, cell.hosts, cell.workers))
         if cell.idle:
             measured["idle_bytes"] = {process.name: _idle(stack, process, cell.idle) for process in processes}
         by_name = {process.name: process for process in processes}
@@ -214,12 +216,16 @@ def _sample(load: Driver, process: Process, seconds: float, directory: Path) -> 
 
 
 @contextlib.contextmanager
-def _started(names: Sequence[str], directory: Path, upstreams: Upstreams, hosts: int) -> Iterator[list[Process]]:
+def _started(
+    names: Sequence[str], directory: Path, upstreams: Upstreams, hosts: int, workers: int = 1
+) -> Iterator[list[Process]]:
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
-                rig.ingressd(directory / name, upstreams, hosts, *LASTING)
-                if name == OWN
+                rig.ingressd(
+                    directory / name, upstreams, hosts, *LASTING, name=name, workers=workers if name == OWN else 1
+                )
+                if name in (OWN, ALONE)
                 else peers.start(name, directory / name, upstreams, hosts)
             )
             for name in names

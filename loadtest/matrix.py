@@ -19,6 +19,9 @@ DEEP = 16
 PACERS = 64
 """Connections of the cell with a fixed rate."""
 
+ALONE = "one worker"
+"""ingressd with one worker, beside which it is measured with several."""
+
 Driver = Callable[[Process, float, Path], Load]
 """Loads a proxy for some seconds, with a directory for its files."""
 
@@ -31,6 +34,8 @@ class Cell:
     title: str
     load: Driver
     hosts: int = HOSTS
+    workers: int = 1
+    """Of ingressd. With several, it is measured beside ALONE and nobody else."""
     idle: int = 0
     """Connections that are open beside the load, and idle."""
     paced: bool = False
@@ -160,6 +165,7 @@ CELLS = (
         Cell(f"hosts-{hosts}", f"small GET to {title}, 64 connections", _in_turn(hosts), hosts)
         for hosts, title in ((1, "the only host"), (1000, "1,000 hosts in turn"), (10_000, "10,000 hosts in turn"))
     ),
+    Cell("workers-2", "small GET, 64 connections, two workers", _wrk(64), workers=2, budgets={ALONE: 1.1}),
     Cell(f"idle-{IDLE}", f"small GET, 64 connections beside {IDLE:,} idle ones", _wrk(64), idle=IDLE),
     Cell(
         "websocket",

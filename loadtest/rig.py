@@ -243,18 +243,29 @@ def responses(directory: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def ingressd(directory: Path, upstreams: Upstreams, hosts: int, *flags: str) -> Iterator[Process]:
-    """ingressd with one worker: as installed, all of it, reading manifests."""
+def ingressd(
+    directory: Path, upstreams: Upstreams, hosts: int, *flags: str, name: str = "ingressd", workers: int = 1
+) -> Iterator[Process]:
+    """ingressd as installed, all of it, reading manifests."""
     directory.mkdir(parents=True)
     write_manifests(directory / "manifests", upstreams, hosts)
     port, admin = free_port(), free_port()
     command = [sys.executable, "-m", "ingressd", "run", "--manifests", str(directory / "manifests")]
-    command += ["--workers", "1", "--bind-address", LOOPBACK, "--http-port", str(port), "--healthz-port", str(admin)]
+    command += [
+        "--workers",
+        str(workers),
+        "--bind-address",
+        LOOPBACK,
+        "--http-port",
+        str(port),
+        "--healthz-port",
+        str(admin),
+    ]
     command += ["--access-log-format", "text", *flags]
     with running(command, directory) as process:
         wait(process, admin, "/readyz", "localhost", directory)
-        workers = json.loads(get(admin, "/api/snapshot")[1])["workers"]
-        yield Process("ingressd", process.pid, workers[0]["pid"], port, directory / "stdout")
+        started = json.loads(get(admin, "/api/snapshot")[1])["workers"]
+        yield Process(name, process.pid, started[0]["pid"], port, directory / "stdout")
 
 
 def write_manifests(directory: Path, upstreams: Upstreams, hosts: int) -> None:
