@@ -96,6 +96,12 @@ class Ingressd:
         return found is not None
 
     @property
+    def https_port(self) -> int:
+        found = re.search(r"HTTPS on https://\S+:(\d+)$", self.log(), re.MULTILINE)
+        assert found, self.log()
+        return int(found[1])
+
+    @property
     def running(self) -> bool:
         return self._program.running
 
