@@ -44,6 +44,9 @@ def receive(int descriptor):
 
 def send(int descriptor, bytes data, Py_ssize_t start):
     return octets.send(descriptor, data, start)
+
+def poll(epoll, int descriptor):
+    return octets.poll(epoll, descriptor)
 """
 
 
@@ -54,6 +57,7 @@ class Octets(Protocol):
     def decimal(self, value: int) -> bytes: ...
     def receive(self, descriptor: int) -> bytes | None: ...
     def send(self, descriptor: int, data: bytes, start: int) -> int: ...
+    def poll(self, epoll: select.epoll, descriptor: int) -> list[int]: ...
 
 
 KINDS = ["python"]
@@ -216,3 +220,21 @@ def test_errors_are_those_of_the_kernel(functions: Octets, operation: Operation)
         descriptor = ours.fileno()
     with pytest.raises(OSError, match="Bad file descriptor"):
         operation(functions, descriptor)
+
+
+def test_poll(functions: Octets) -> None:
+    ours, theirs = connected()
+    with ours, theirs, select.epoll() as epoll:
+        assert functions.poll(epoll, epoll.fileno()) == []
+        epoll.register(ours.fileno(), select.EPOLLIN)
+        assert functions.poll(epoll, epoll.fileno()) == []
+        epoll.register(theirs.fileno(), select.EPOLLOUT)
+        assert functions.poll(epoll, epoll.fileno()) == [theirs.fileno(), select.EPOLLOUT]
+        theirs.sendall(b"x")
+        ready = functions.poll(epoll, epoll.fileno())
+        assert dict(zip(ready[::2], ready[1::2], strict=True)) == {
+            ours.fileno(): select.EPOLLIN,
+            theirs.fileno(): select.EPOLLOUT,
+        }
+    with pytest.raises((OSError, ValueError)):
+        functions.poll(epoll, -1)

@@ -14,6 +14,10 @@ class Body:
     __slots__ = ("_decoder", "_remaining", "done", "framing")
 
     def __init__(self, framing: int, length: int = 0) -> None:
+        self.begin(framing, length)
+
+    def begin(self, framing: int, length: int) -> None:
+        """What __init__ does, for `new_body`."""
         if framing == LENGTH and length == 0:
             framing = NONE
         self.framing = framing
@@ -45,3 +49,10 @@ class Body:
         p = data
         payload.append(data if end - start == length else p[start:end])
         return end
+
+
+def new_body(framing: int, length: int) -> Body:
+    """`Body(framing, length)`, without the ado of a call."""
+    body = Body.__new__(Body)
+    body.begin(framing, length)
+    return body

@@ -13,6 +13,17 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_NOSIGNAL
 
 
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+
+    int epoll_wait(int descriptor, epoll_event* events, int count, int timeout)
+
+
 cdef extern from "Python.h":
     PyObject* item "PyList_GET_ITEM"(list, Py_ssize_t)
     bint is_bytes "PyBytes_CheckExact"(PyObject*)
@@ -71,3 +82,16 @@ cdef inline Py_ssize_t send(int descriptor, bytes data, Py_ssize_t start) except
     if errno == EAGAIN or errno == EINTR:
         return 0
     PyErr_SetFromErrno(OSError)
+
+
+cdef inline list poll(object epoll, int descriptor):
+    cdef epoll_event events[256]
+    cdef int count = epoll_wait(descriptor, events, 256, 0)
+    cdef int number
+    cdef list ready = []
+    if count < 0 and errno != EINTR:
+        PyErr_SetFromErrno(OSError)
+    for number in range(count):
+        ready.append(events[number].data.fd)
+        ready.append(events[number].events)
+    return ready

@@ -5,9 +5,13 @@ that it is not taken for a module that is compiled itself.
 """
 
 import os
+import select
 
 RECEIVE = 256 * 1024
 """Bytes."""
+
+EVENTS = 256
+"""How many `poll` gives at a time."""
 
 
 def join(parts: list[bytes]) -> bytes:
@@ -35,3 +39,9 @@ def send(descriptor: int, data: bytes, start: int) -> int:
         return os.write(descriptor, memoryview(data)[start:])
     except BlockingIOError:
         return 0
+
+
+def poll(epoll: select.epoll, descriptor: int) -> list[int]:
+    """What is ready now: a descriptor and its events (epoll_ctl(2)), the next descriptor and its events, and so on.
+    `descriptor` is that of `epoll`. Raises OSError."""
+    return [number for ready in epoll.poll(0, EVENTS) for number in ready]

@@ -26,7 +26,7 @@ from ingressd.proxy.responses import (
     TOO_MANY_CONNECTIONS,
     render,
 )
-from ingressd.telemetry.record import Record
+from ingressd.telemetry.record import Record, new_record
 
 PIPELINE = 64 * 1024
 """Bytes of requests to come that may wait while one is under way; then reading stops."""
@@ -266,7 +266,7 @@ class Downstream:
                     break
                 self._head = None
                 self._deadline = 0.0
-                record = Record(self.peer, self._started)
+                record = new_record(self.peer, self._started)
                 record.head = head
                 record.request_length = end - start
                 # By __init__ it would be a call of Python's.

@@ -11,7 +11,7 @@ from ingressd.proxy.request_body cimport RequestBody, body_of
 from ingressd.proxy.tunnel cimport Tunnel
 from ingressd.proxy.upstream cimport Upstream
 from ingressd.routing.table cimport Decision, HostTable, Table
-from ingressd.telemetry.record cimport Attempt, Record
+from ingressd.telemetry.record cimport Attempt, Record, new_attempt
 
 cdef bytes GET
 cdef int NONE

@@ -50,7 +50,7 @@ from ingressd.proxy.tunnel import Tunnel
 from ingressd.proxy.upstream import Upstream, open_upstream
 from ingressd.routing import InvalidPath, normal_path
 from ingressd.routing.table import Decision
-from ingressd.telemetry.record import Attempt, Record
+from ingressd.telemetry.record import Attempt, Record, new_attempt
 
 if TYPE_CHECKING:
     from ingressd.proxy.downstream import Downstream
@@ -236,7 +236,7 @@ class Exchange:
         endpoint = cluster.pick() if last is None else cluster.pick_again(last, self._unreachable or [])
         if endpoint is None:
             return False
-        attempt = Attempt(endpoint.text)
+        attempt = new_attempt(endpoint.text)
         self._record.attempts.append(attempt)
         self._attempt = attempt
         self._attempt_started = context.moment

@@ -21,10 +21,11 @@ cdef class Pollable:
 cdef class Poller:
     cdef readonly object loop
     cdef object _epoll
+    cdef int _descriptor
     cdef dict _pollables
 
     cpdef change(self, Pollable pollable, int events)
-    @cython.locals(pollable=Pollable, events=int)
+    @cython.locals(pollable=Pollable, ready=list, at=Py_ssize_t)
     cpdef _hand_out(self)
 
 

@@ -23,9 +23,6 @@ from typing import cast
 from ingressd import octets
 from ingressd.proxy.closing import reset
 
-EVENTS = 256
-"""How many are taken from the kernel at a time, before the loop does other things."""
-
 IN = 1
 OUT = 4
 """EPOLLIN and EPOLLOUT (epoll_ctl(2))."""
@@ -75,11 +72,12 @@ class Pollable:
 class Poller:
     """The epoll object of a worker."""
 
-    __slots__ = ("_epoll", "_pollables", "loop")
+    __slots__ = ("_descriptor", "_epoll", "_pollables", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._epoll = select.epoll()
+        self._descriptor = self._epoll.fileno()
         self._pollables: dict[int, Pollable] = {}
         loop.add_reader(self._epoll.fileno(), self._hand_out)
 
@@ -102,12 +100,13 @@ class Poller:
 
     def _hand_out(self) -> None:
         pollables = self._pollables
-        for descriptor, events in self._epoll.poll(0, EVENTS):
-            pollable = pollables.get(descriptor)
+        ready = octets.poll(self._epoll, self._descriptor)
+        for at in range(0, len(ready), 2):
+            pollable = pollables.get(ready[at])
             # One that was there when the events were collected may be gone by the one before.
             if pollable is not None:
                 try:
-                    pollable.ready(events)
+                    pollable.ready(ready[at + 1])
                 except Exception:
                     _log.exception("a connection is given up for a defect of ours")
                     pollable.broken()

@@ -1,6 +1,6 @@
 cimport cython
 
-from ingressd.http1.body cimport Body
+from ingressd.http1.body cimport Body, new_body
 from ingressd.http1.head cimport ResponseHead, response_head
 from ingressd.proxy.context cimport Context
 from ingressd.proxy.exchange cimport Exchange

@@ -15,7 +15,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, cast
 
-from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body
+from ingressd.http1.body import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Body, new_body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.head import ResponseHead, response_head
 from ingressd.model import UpstreamTls
@@ -349,7 +349,7 @@ class Upstream:
         self._buffer = b""
         self._head = head
         if head.status == 101:
-            self._body = Body(NONE)
+            self._body = new_body(NONE, 0)
             if not exchange.switch(head, buffer[end:]):
                 raise FramingError("101 Switching Protocols that nobody asked for")
             return
@@ -360,13 +360,13 @@ class Upstream:
         # A body that must not be there may come all the same, and late.
         self._doubtful = (exchange.head_only or status == 304) and (head.chunked or head.content_length > 0)
         if exchange.head_only or status == 204 or status == 304:
-            body = Body(NONE)
+            body = new_body(NONE, 0)
         elif head.chunked:
-            body = Body(CHUNKED)
+            body = new_body(CHUNKED, 0)
         elif head.content_length >= 0:
-            body = Body(LENGTH, head.content_length)
+            body = new_body(LENGTH, head.content_length)
         else:
-            body = Body(UNTIL_CLOSE)
+            body = new_body(UNTIL_CLOSE, 0)
         self._body = body
         exchange.responded(head, body)
         self._read_body(exchange, buffer, end, body)

@@ -14,6 +14,8 @@ cdef class Attempt:
     cdef public long long response_length
     cdef public int status
 
+    cpdef begin(self, bytes address)
+
 
 @cython.final
 @cython.no_gc
@@ -29,3 +31,11 @@ cdef class Record:
     cdef public long long bytes_sent
     cdef public long long body_bytes_sent
     cdef public list attempts
+
+    cpdef begin(self, bytes remote_address, double started)
+
+
+@cython.locals(attempt=Attempt)
+cpdef Attempt new_attempt(bytes address)
+@cython.locals(record=Record)
+cpdef Record new_record(bytes remote_address, double started)

@@ -12,6 +12,10 @@ class Attempt:
     __slots__ = ("address", "connect_time", "header_time", "response_length", "response_time", "status")
 
     def __init__(self, address: bytes) -> None:
+        self.begin(address)
+
+    def begin(self, address: bytes) -> None:
+        """What __init__ does, for `new_attempt`."""
         self.address = address
         self.connect_time = -1.0
         """Until the connection stood; 0 for one from the pool."""
@@ -43,6 +47,10 @@ class Record:
     )
 
     def __init__(self, remote_address: bytes, started: float) -> None:
+        self.begin(remote_address, started)
+
+    def begin(self, remote_address: bytes, started: float) -> None:
+        """What __init__ does, for `new_record`."""
         self.remote_address = remote_address
         self.started = started
         self.head: RequestHead | None = None
@@ -56,3 +64,17 @@ class Record:
         self.bytes_sent = 0
         self.body_bytes_sent = 0
         self.attempts: list[Attempt] = []
+
+
+def new_attempt(address: bytes) -> Attempt:
+    """`Attempt(address)`, without the ado of a call."""
+    attempt = Attempt.__new__(Attempt)
+    attempt.begin(address)
+    return attempt
+
+
+def new_record(remote_address: bytes, started: float) -> Record:
+    """`Record(remote_address, started)`, without the ado of a call."""
+    record = Record.__new__(Record)
+    record.begin(remote_address, started)
+    return record
