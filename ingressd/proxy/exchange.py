@@ -264,6 +264,12 @@ class Exchange:
             upstream = await open_upstream(context, endpoint, self.connect_time(), policy)
         except OSError as error:
             context.look()
+            if isinstance(error, TlsFailed) and error.ours:
+                # No endpoint is at fault, and none would do better.
+                if not self._over:
+                    self._fail_attempt(error.reason)
+                    self.respond(error.reason)
+                return
             context.counters.connect_failures += 1
             endpoint.unreachable(error)
             if not self._over:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 class TlsFailed(OSError):
-    """No TLS connection could be made; `reason` is one of `responses`."""
+    """No TLS connection could be made; `reason` is one of `responses`. `ours`: what we were told to do cannot be done,
+    which says nothing of the endpoint."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, ours: bool = False) -> None:
         super().__init__(detail)
         self.reason = reason
+        self.ours = ours
 
 
 class TlsClient(TlsTransport):
@@ -36,7 +38,7 @@ class TlsClient(TlsTransport):
         try:
             self.begin(context, False, policy.name if policy.send_name else None)
         except ValueError as error:
-            raise TlsFailed(UPSTREAM_TLS, str(error)) from error
+            raise TlsFailed(UPSTREAM_TLS, str(error), ours=True) from error
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

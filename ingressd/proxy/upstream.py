@@ -406,7 +406,7 @@ async def open_upstream(
 async def _open_secured(context: Context, endpoint: EndpointState, within: float, policy: UpstreamTls) -> Upstream:
     tls = context.tls.upstream_context(policy)
     if tls is None:
-        raise TlsFailed(UPSTREAM_CERTIFICATE, "it cannot be verified")
+        raise TlsFailed(UPSTREAM_CERTIFICATE, "it cannot be verified", ours=True)
     start = context.loop.time()
     connected = await connect(context.loop, endpoint.endpoint, within)
     upstream = Upstream(context, endpoint, connected, tls)

@@ -106,6 +106,35 @@ async def test_certificates_that_are_not_good(pki: Pki, issued: str) -> None:
         assert (await client.ask(get("/1"))).status == 200
 
 
+async def test_what_we_cannot_verify_is_no_fault_of_the_endpoints(pki: Pki) -> None:
+    """They serve another route, and go on doing so, however many requests of the first one come to nothing."""
+    missing = msgspec.structs.replace(VERIFIED, trust=SecretName("default", "missing"))
+    context = server_context(pki, pki.web, "web")
+    async with tls_upstream(context, ok(b"1")) as first, tls_upstream(context, ok(b"2")) as second:
+        web = cluster("web", first, second)
+        routes = [
+            route(path, web, policy=Policy(upstream_tls=policy, tries=3))
+            for path, policy in (("/good", VERIFIED), ("/bad", missing))
+        ]
+        snapshot = secured(
+            Snapshot((VirtualHost(HOST, tuple(routes)),), (web,)),
+            pki.client.model("client"),
+            bundles=(pki.authority.bundle(),),
+        )
+        async with Worker(snapshot, SETTINGS) as worker:
+            async with Client(worker.port) as client:
+                for _ in range(20):
+                    answer = await client.ask(get("/bad"))
+                    assert (answer.status, b"upstream_certificate" in answer.body) == (502, True)
+                bodies = {(await client.ask(get("/good"))).body for _ in range(4)}
+            assert bodies == {b"1", b"2"}, "neither is left out"
+            with pytest.raises(AssertionError, match="no TLS to "):
+                await worker.stop()
+            assert worker.counter("ejections") == 0
+            assert worker.counter("ejections_refused") == 0
+            assert worker.counter("upstream_connect_failures") == 0
+
+
 async def test_our_own_certificate_is_shown(pki: Pki) -> None:
     showing = UpstreamTls("a.example", certificate=SecretName("default", "client"))
     context = server_context(pki, pki.web, "web", ask=True)
