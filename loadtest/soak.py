@@ -1,4 +1,4 @@
-"""Traffic of all kinds, while routes and endpoints change each second: does anything fail, does anything grow?
+"""Traffic of all kinds, while routes, endpoints and certificates change each second: does anything fail, or grow?
 
     make soak
     make soak ARGS="--seconds 60"
@@ -47,10 +47,16 @@ class Ingressd:
     """A running ingressd, by its admin API."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, port: int, admin: str, session: aiohttp.ClientSession
+        self,
+        process: asyncio.subprocess.Process,
+        port: int,
+        https_port: int,
+        admin: str,
+        session: aiohttp.ClientSession,
     ) -> None:
         self.process = process
         self.port = port
+        self.https_port = https_port
         self.pids: dict[str, int] = {}
         self._admin = admin
         self._session = session
@@ -106,17 +112,17 @@ class Ingressd:
 @contextlib.asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Ingressd]:
     """ingressd with the manifests in `directory`, in which its logs are too."""
-    port, admin = soak_world.free_port(), soak_world.free_port()
+    port, https_port, admin = (soak_world.free_port() for _ in range(3))
     command = [sys.executable, "-m", "ingressd", "run", "--manifests", str(directory / "manifests")]
-    command += ["--bind-address", LOOPBACK, "--http-port", str(port), "--healthz-port", str(admin)]
-    command += ["--workers", str(WORKERS)]
+    command += ["--bind-address", LOOPBACK, "--http-port", str(port), "--https-port", str(https_port)]
+    command += ["--healthz-port", str(admin), "--workers", str(WORKERS)]
     # Appending, so that the access log can be emptied while it is written to.
     with (directory / "access.log").open("ab") as out, (directory / "stderr").open("ab") as err:
         # In a session of its own, so that Ctrl-C reaches this script alone, which then ends all in order.
         process = await asyncio.create_subprocess_exec(*command, stdout=out, stderr=err, start_new_session=True)
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-                ingressd = Ingressd(process, port, f"http://{LOOPBACK}:{admin}", session)
+                ingressd = Ingressd(process, port, https_port, f"http://{LOOPBACK}:{admin}", session)
                 await ingressd.ready()
                 yield ingressd
         finally:
@@ -137,7 +143,7 @@ async def soak(seconds: float, plot: Path) -> list[str]:
         directory = Path(name)
         try:
             async with soak_world.around(directory / "manifests") as world, running(directory) as ingressd:
-                traffic = Traffic(ingressd.port, world)
+                traffic = Traffic(ingressd.port, ingressd.https_port, world)
                 before = await ingressd.figures()
                 wrong += await _run(seconds, ingressd, world, traffic, directory / "access.log", samples)
                 wrong += await _after(ingressd, before)

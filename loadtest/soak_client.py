@@ -6,6 +6,7 @@ HTTP client libraries send a request again when a connection that was reused fai
 import asyncio
 import os
 import socket
+import ssl
 import struct
 from types import TracebackType
 
@@ -32,11 +33,13 @@ def head(method: str, host: str, path: str, *fields: str) -> bytes:
 
 class Connection:
     """A connection to `port`, opened on entering its block and closed on leaving it. A `receive_buffer` (bytes) lets
-    the client push back soon."""
+    the client push back soon. With `tls` it is encrypted, and the server has to show a certificate for `name`."""
 
-    def __init__(self, port: int, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, receive_buffer: int = 0, tls: ssl.SSLContext | None = None, name: str = "") -> None:
         self._port = port
         self._receive_buffer = receive_buffer
+        self._tls = tls
+        self._name = name
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
@@ -50,7 +53,10 @@ class Connection:
             async with asyncio.timeout(TIMEOUT):
                 await asyncio.get_running_loop().sock_connect(sock, (LOOPBACK, self._port))
             limit = self._receive_buffer or 1 << 16
-            self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=limit)
+            async with asyncio.timeout(TIMEOUT):
+                self._reader, self._writer = await asyncio.open_connection(
+                    sock=sock, limit=limit, ssl=self._tls, server_hostname=self._name if self._tls else None
+                )
         except BaseException:
             sock.close()
             raise
@@ -129,6 +135,26 @@ class Connection:
             heard = await self._reader.readexactly(len(expected))
         if heard != expected:
             raise Failed(f"{heard[:100]!r} came in place of {expected[:100]!r}")
+
+
+def resumed(port: int, tls: ssl.SSLContext, name: str, times: int) -> None:
+    """A session that is begun, and resumed `times` times, with a request on each connection. Waits, for threads. Raises
+    Failed if one is not resumed."""
+    session = None
+    for number in range(times + 1):
+        with (
+            socket.create_connection((LOOPBACK, port), TIMEOUT) as plain,
+            tls.wrap_socket(plain, server_hostname=name, session=session) as connection,
+        ):
+            if connection.session_reused != (number > 0):
+                raise Failed(f"the session was {'not ' if number else ''}resumed")
+            connection.sendall(head("GET", name, "/hello", "Connection: close"))
+            received = b""
+            while data := connection.recv(65536):
+                received += data
+            if not received.startswith(b"HTTP/1.1 200 ") or b"/hello" not in received:
+                raise Failed(f"not the answer to /hello: {received!r}")
+            session = connection.session
 
 
 def random_bytes(most: int) -> bytes:

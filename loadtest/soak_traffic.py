@@ -7,12 +7,13 @@ exception counts as failed; none may.
 import asyncio
 import contextlib
 import random
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 
-from soak_client import Connection, Failed, head, random_bytes
+from soak_client import Connection, Failed, head, random_bytes, resumed
 from soak_http import CONTENT, LARGE
-from soak_world import HOST, World
+from soak_world import HOST, SECURE, World
 
 from ingressd.aio import spawn
 
@@ -23,12 +24,15 @@ FAILURES_KEPT = 20
 class Traffic:
     """All clients, from `start` to `stop`. `done` counts visits by kind, `failures` too."""
 
-    def __init__(self, port: int, world: World) -> None:
+    def __init__(self, port: int, https_port: int, world: World) -> None:
         self.done: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.reasons: list[str] = []
         self._port = port
+        self._https_port = https_port
         self._world = world
+        # Made once: each is large.
+        self._tls = [world.authority.client(version) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)]
         self._stopping = asyncio.Event()
         self._clients: list[asyncio.Task[None]] = []
 
@@ -52,6 +56,9 @@ class Traffic:
             "slow reader": (3, self._read_slowly, 0.2),
             "idler": (4, self._idle, 0.2),
             "leaver": (3, self._leave, 0.2),
+            "secure stayer": (3, self._stay_secure, 0.2),
+            "secure newcomer": (2, self._come_secure, 0.2),
+            "secure returner": (2, self._return, 0.5),
         }
 
     async def stop(self) -> None:
@@ -84,6 +91,9 @@ class Traffic:
     def _connection(self, receive_buffer: int = 0) -> Connection:
         return Connection(self._port, receive_buffer)
 
+    def _secure(self, host: str) -> Connection:
+        return Connection(self._https_port, 0, random.choice(self._tls), host)
+
     def _host(self) -> str:
         """Sometimes one that is there for some seconds only."""
         return random.choice((HOST, *self._world.hosts))
@@ -98,6 +108,12 @@ class Traffic:
 
     async def _get(self, connection: Connection, host: str, size: int) -> None:
         _check(size, (await connection.ask("GET", host, f"/bytes/{size}")))
+
+    async def _post(self, connection: Connection, host: str) -> None:
+        body = random_bytes(LARGE)
+        received = await connection.ask("POST", host, "/", body, chunked=random.random() < 0.5)
+        if received != str(len(body)).encode():
+            raise Failed(f"{received!r} of {len(body)} bytes arrived")
 
     async def _stay(self) -> None:
         """Many requests on a connection."""
@@ -114,13 +130,35 @@ class Traffic:
         async with self._connection() as connection:
             await self._small(connection)
 
+    async def _stay_secure(self) -> None:
+        """Many requests on a connection, during which the certificate changes; large bodies among them."""
+        async with self._secure(HOST) as connection:
+            for _ in range(random.randint(1, 100)):
+                match random.randrange(10):
+                    case 0:
+                        await self._get(connection, HOST, random.randrange(LARGE))
+                    case 1:
+                        await self._post(connection, HOST)
+                    case _:
+                        await self._get(connection, HOST, random.randrange(4000))
+                self.done["request of secure stayer"] += 1
+                await self._pause(0.1)
+                if self._stopping.is_set():
+                    return
+
+    async def _come_secure(self) -> None:
+        """A full handshake for one request."""
+        async with self._secure(HOST) as connection:
+            await self._get(connection, HOST, random.randrange(4000))
+
+    async def _return(self) -> None:
+        """A session that is resumed, whichever worker it comes to."""
+        await asyncio.to_thread(resumed, self._https_port, random.choice(self._tls), SECURE, random.randint(1, 5))
+
     async def _upload(self) -> None:
         async with self._connection() as connection:
             for _ in range(random.randint(1, 5)):
-                body = random_bytes(LARGE)
-                received = await connection.ask("POST", self._host(), "/", body, chunked=random.random() < 0.5)
-                if received != str(len(body)).encode():
-                    raise Failed(f"{received!r} of {len(body)} bytes arrived")
+                await self._post(connection, self._host())
 
     async def _download(self) -> None:
         async with self._connection() as connection:

@@ -1,8 +1,8 @@
 """What a soak test has around ingressd: upstream servers that come and go, and manifests that say so.
 
 Each second an endpoint of Service `web` is replaced, as when pods roll: a new server starts, the EndpointSlice names it
-in place of the oldest, and that one is stopped once no worker sends it anything new. Every few seconds a host comes and
-an older one goes, and the path of a route is another.
+in place of the oldest, and that one is stopped once no worker sends it anything new. Each second, too, a host comes and
+an older one goes, the path of a route is another, and a host gets a new certificate.
 """
 
 import asyncio
@@ -14,13 +14,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+from soak_certificates import Authority
 from soak_server import LOOPBACK, Server
 
 from ingressd.aio import spawn
 
 NAMESPACE = "soak"
 HOST = "web.example"
-"""Is always there, on `/`."""
+"""Is always there, on `/`. Over HTTPS its certificate changes."""
+SECURE = "secure.example"
+"""Is always there, with a certificate that stays, so that sessions can be resumed."""
 ENDPOINTS = 4
 HOSTS = 5
 """Hosts that are there at a time, HOST not counted."""
@@ -33,8 +36,8 @@ PRE_STOP = 1.0
 
 Object = dict[str, object]
 Change = Callable[[int], Awaitable[None]]
-"""Called each PACE seconds with the number of the turn, from 0. A new kind of change, such as that of a certificate,
-is another one in the list that `World.changes` gives."""
+"""Called each PACE seconds with the number of the turn, from 0. A new kind of change is another one in the list that
+`World.changes` gives."""
 Published = Callable[[Callable[[Object], bool]], Awaitable[None]]
 """Waits until a condition holds for the document of /api/snapshot, and every worker serves that generation."""
 
@@ -48,6 +51,8 @@ class World:
 
     def __init__(self, manifests: Path) -> None:
         self.hosts: deque[str] = deque()
+        self.authority = Authority()
+        """Of all certificates."""
         self.version = 0
         """Of the route `/v/VERSION` of HOST."""
         self.changed = 0
@@ -63,7 +68,10 @@ class World:
         for _ in range(ENDPOINTS):
             await self._add_server()
         self._write("endpoints", self._slice())
-        self._write("web", _ingress("web", HOST, "/", "/v/0"))
+        self._write("web", _ingress("web", HOST, "/", "/v/0", secret="web"))
+        self._write("secure", _ingress("secure", SECURE, "/", secret="secure"))
+        for name, host in (("web", HOST), ("secure", SECURE)):
+            self._write(f"secret-{name}", _secret(name, self.authority.issue(host).data))
         for number in range(HOSTS):
             self._write(f"host-{number}", _ingress(f"host-{number}", _host(number), "/"))
             self.hosts.append(_host(number))
@@ -97,11 +105,17 @@ class World:
         async def route(turn: int) -> None:
             """A route of HOST has another path."""
             path = f"/v/{turn + 1}"
-            self._write("web", _ingress("web", HOST, "/", path))
+            self._write("web", _ingress("web", HOST, "/", path, secret="web"))
             await published(lambda snapshot: path in json.dumps(snapshot["virtual_hosts"]))
             self.version = turn + 1
 
-        return (endpoint, host, route)
+        async def certificate(turn: int) -> None:
+            """HOST gets a new certificate."""
+            new = self.authority.issue(HOST)
+            self._write("secret-web", _secret("web", new.data))
+            await published(lambda snapshot: new.serial_number in json.dumps(snapshot["certificates"]))
+
+        return (endpoint, host, route, certificate)
 
     async def _stop_later(self, server: Server) -> None:
         await asyncio.sleep(PRE_STOP)
@@ -188,10 +202,22 @@ def _slice(name: str, port: int) -> Object:
     }
 
 
-def _ingress(name: str, host: str, *paths: str) -> Object:
+def _secret(name: str, data: dict[str, str]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(name),
+        "type": "kubernetes.io/tls",
+        "data": data,
+    }
+
+
+def _ingress(name: str, host: str, *paths: str, secret: str = "") -> Object:
     backend = {"service": {"name": "web", "port": {"number": 80}}}
     http = {"paths": [{"path": path, "pathType": "Prefix", "backend": backend} for path in paths]}
-    spec = {"ingressClassName": "ingressd", "rules": [{"host": host, "http": http}]}
+    spec: Object = {"ingressClassName": "ingressd", "rules": [{"host": host, "http": http}]}
+    if secret:
+        spec["tls"] = [{"hosts": [host], "secretName": secret}]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
