@@ -19,6 +19,7 @@ cdef class Downstream:
     cdef readonly bytes client_fields
     cdef readonly object secured
     cdef bint _trusted
+    cdef int _turns
     cdef Exchange _exchange
     cdef RequestHead _head
     cdef bytes _buffer
@@ -30,6 +31,7 @@ cdef class Downstream:
     cdef double _deadline
     cdef double _linger_until
     cdef bint _write_paused
+    cdef bint _yielded
     cdef double _write_deadline
     cdef Py_ssize_t _unsent
 
@@ -40,7 +42,7 @@ cdef class Downstream:
     cdef bint _unsent_moves(self) except -1
     cdef _keep(self, bytes data)
     @cython.locals(
-        context=Context, buffer=bytes, start=Py_ssize_t, turns=int, head=RequestHead, end=Py_ssize_t, record=Record,
+        context=Context, buffer=bytes, start=Py_ssize_t, head=RequestHead, end=Py_ssize_t, record=Record,
         exchange=Exchange,
     )
     cdef _advance(self)

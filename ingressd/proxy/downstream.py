@@ -32,7 +32,8 @@ PIPELINE = 64 * 1024
 """Bytes of requests to come that may wait while one is under way; then reading stops."""
 
 TURNS = 64
-"""Pipelined requests that may be answered one after the other without letting other connections have their turn."""
+"""Requests that may be answered one after the other without letting other connections have their turn. Those that an
+endpoint answers do not count: others have theirs meanwhile."""
 
 LINGER = 5.0
 """Seconds a client may take between reads of what it sends in vain while it should read our last words; nginx: 5."""
@@ -57,9 +58,11 @@ class Downstream:
         "_offset",
         "_started",
         "_trusted",
+        "_turns",
         "_unsent",
         "_write_deadline",
         "_write_paused",
+        "_yielded",
         "client_fields",
         "peer",
         "port",
@@ -97,6 +100,10 @@ class Downstream:
         self._write_paused = False
         self._write_deadline = 0.0
         self._unsent = 0
+        self._turns = 0
+        """Requests answered since others had their turn."""
+        self._yielded = False
+        """They have it now: nothing is read or answered here until `_go_on`."""
 
     @property
     def state(self) -> str:
@@ -160,7 +167,7 @@ class Downstream:
             self._deadline = self._context.now + self._context.client_body
         if self._exchange is not None:
             self._exchange.client_drained()
-        elif self._buffer and not self._closing:
+        elif self._buffer and not self._closing and not self._yielded:
             self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -172,7 +179,7 @@ class Downstream:
                     self._deadline = min(self._context.now + LINGER, self._linger_until)
                 return
             self._keep(data)
-            if not self._write_paused:
+            if not self._write_paused and not self._yielded:
                 self._advance()
         elif exchange.tunnel is not None:
             exchange.tunnel.up(data)
@@ -230,6 +237,8 @@ class Downstream:
 
     def _go_on(self) -> None:
         """Takes up requests that were left in the buffer to let other connections have their turn."""
+        self._yielded = False
+        self._turns = 0
         if self._buffer and self._exchange is None and not self._closing and not self._write_paused:
             self._context.look()
             self._advance()
@@ -239,12 +248,13 @@ class Downstream:
         still to take the responses before."""
         context = self._context
         self._advancing = True
-        turns = 0
         while self._buffer and self._exchange is None and not self._closing and not self._write_paused:
-            if turns == TURNS:
+            if self._turns == TURNS:
+                # What came meanwhile would otherwise grow, and have turns of its own.
+                self._yielded = True
+                self.hold()
                 context.loop.call_soon(self._go_on)
                 break
-            turns += 1
             buffer = self._buffer
             start = self._offset
             head = self._head
@@ -266,6 +276,7 @@ class Downstream:
                     break
                 self._head = None
                 self._deadline = 0.0
+                self._turns += 1
                 record = new_record(self.peer, self._started)
                 record.head = head
                 record.request_length = end - start
@@ -288,7 +299,7 @@ class Downstream:
             if self._exchange is exchange and not exchange.request_done:
                 self._await_body(exchange)
         self._advancing = False
-        if self._held and (self._exchange is None or self._exchange.request_done):
+        if self._held and not self._yielded and (self._exchange is None or self._exchange.request_done):
             self.resume()
 
     def _await_body(self, exchange: Exchange) -> None:
@@ -315,6 +326,8 @@ class Downstream:
         """The exchange has ended. `persist`: the connection may go on."""
         context = self._context
         self._exchange = None
+        if not self._advancing:
+            self._turns = 0
         if not persist:
             self._close(linger=not request_done or bool(self._buffer))
             return
