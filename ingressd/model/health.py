@@ -9,15 +9,17 @@ import msgspec
 
 
 class CheckType(StrEnum):
-    """HTTP: a GET has to be answered with an expected status. TCP: a connection has to be accepted."""
+    """HTTP: a GET has to be answered with an expected status. HTTPS: the same over TLS, whatever certificate is shown.
+    TCP: a connection has to be accepted."""
 
     HTTP = "http"
+    HTTPS = "https"
     TCP = "tcp"
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
-    """How the controller asks an endpoint whether it is well (annotations `ingressd.dev/health-check-*`). What HTTP
-    alone needs is at its default where `type` is TCP, so that equal checks are one.
+    """How the controller asks an endpoint whether it is well (annotations `ingressd.dev/health-check-*`). What HTTP and
+    HTTPS alone need is at its default where `type` is TCP, so that equal checks are one.
 
     Defaults: the period, the threshold of failures and the range of statuses are those of a readiness probe (core/v1
     Probe); twice, before it is taken back, is HAProxy's `rise`."""

@@ -69,6 +69,8 @@ class Backends:
         """By namespace and name of the Service."""
         self._users: defaultdict[ClusterKey, dict[ObjectRef, str]] = defaultdict(dict)
         """The objects that use a Service port, each with the first place in it that does."""
+        self._secure: set[ClusterKey] = set()
+        """Those that requests go to over TLS."""
         self._unusable: list[Problem] = []
         """Of backends that no change of endpoints can make better."""
 
@@ -107,6 +109,10 @@ class Backends:
         """Whether the appProtocol of a Service port that was resolved says so."""
         return self._outcomes[key].https
 
+    def reached_over_tls(self, key: ClusterKey) -> None:
+        """Requests go to a cluster that was resolved over TLS, by some route at least."""
+        self._secure.add(key)
+
     def name_of(self, key: ClusterKey) -> str:
         """The DNS name of the Service behind a cluster that was resolved."""
         return self._outcomes[key].cluster.dns_name or f"{key.service}.{key.namespace}.svc"
@@ -139,7 +145,7 @@ class Backends:
 
     def _checked(self, cluster: Cluster) -> Cluster:
         """The cluster with its health check and slow start, which are not the Service's alone to say."""
-        check, slow_start = self._checks.of(cluster.key)
+        check, slow_start = self._checks.of(cluster.key, cluster.key in self._secure)
         if check is None and not slow_start:
             return cluster
         return msgspec.structs.replace(cluster, health=check, slow_start=slow_start)

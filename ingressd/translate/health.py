@@ -3,7 +3,8 @@
 They may stand on a Service and on an Ingress. Those of the Service count for all its ports, and what Ingresses say is
 then not asked for: who writes the Service knows its pods. Else the oldest Ingress that names the Service port and says
 anything has its way, and who says something else gets a Problem. A check that has one value wrong is not made at all:
-one that asks for something else than was meant could take all endpoints for unhealthy.
+one that asks for something else than was meant could take all endpoints for unhealthy. For the same reason a check by
+HTTP is one by HTTPS where requests go to the endpoints over TLS, unless an annotation says its type.
 """
 
 import re
@@ -47,7 +48,7 @@ def _type(text: str) -> CheckType | None:
     try:
         return CheckType(text)
     except ValueError:
-        raise _Fault("write http, tcp or off") from None
+        raise _Fault("write http, https, tcp or off") from None
 
 
 def _path(text: str) -> str:
@@ -122,8 +123,13 @@ class Wish(NamedTuple):
 
     says_check: bool
     check: HealthCheck | None
+    says_type: bool
     says_slow_start: bool
     slow_start: float
+
+    def check_of(self, secure: bool) -> HealthCheck | None:
+        """The check of a cluster; `secure` if requests go to its endpoints over TLS."""
+        return self.check if self.says_type else _suited(self.check, secure)
 
 
 class Read(NamedTuple):
@@ -131,6 +137,12 @@ class Read(NamedTuple):
 
     wish: Wish
     faults: tuple[tuple[str, str], ...]
+
+
+def _suited(check: HealthCheck | None, secure: bool) -> HealthCheck | None:
+    if check is not None and secure and check.type is CheckType.HTTP:
+        return msgspec.structs.replace(check, type=CheckType.HTTPS)
+    return check
 
 
 def check_of(texts: Mapping[str, str], default: HealthCheck | None) -> tuple[HealthCheck | None, dict[str, str]]:
@@ -192,7 +204,7 @@ def read(annotations: Mapping[str, str], default: HealthCheck | None) -> Read | 
             seconds = _slow_start(slow_start)
         except _Fault as fault:
             faults.append((SLOW_START, f"{shown(slow_start)}: {fault}, or off"))
-    return Read(Wish(bool(texts), check, slow_start is not None, seconds), tuple(faults))
+    return Read(Wish(bool(texts), check, "type" in texts, slow_start is not None, seconds), tuple(faults))
 
 
 class _Claim(NamedTuple):
@@ -227,15 +239,16 @@ class Checks:
                 if not claims or claims[-1] is not claim:
                     claims.append(claim)
 
-    def of(self, key: ClusterKey) -> tuple[HealthCheck | None, float]:
-        """The check of a cluster, None for none, and its slow start in seconds."""
-        check, slow_start = self._default, 0.0
+    def of(self, key: ClusterKey, secure: bool) -> tuple[HealthCheck | None, float]:
+        """The check of a cluster, None for none, and its slow start in seconds; `secure` if requests go to its
+        endpoints over TLS."""
+        check, slow_start = _suited(self._default, secure), 0.0
         if service := self._of_service(key.namespace, key.service):
-            check = service.check if service.says_check else check
+            check = service.check_of(secure) if service.says_check else check
             slow_start = service.slow_start
         claims = self._claims.get(key)
         if claims:
-            return self._settle(key, service, claims, check, slow_start)
+            return self._settle(key, secure, service, claims, check, slow_start)
         return check, slow_start
 
     def _of_service(self, namespace: str, name: str) -> Wish | None:
@@ -252,7 +265,13 @@ class Checks:
         return self._services[namespace, name]
 
     def _settle(
-        self, key: ClusterKey, service: Wish | None, claims: list[_Claim], check: HealthCheck | None, slow_start: float
+        self,
+        key: ClusterKey,
+        secure: bool,
+        service: Wish | None,
+        claims: list[_Claim],
+        check: HealthCheck | None,
+        slow_start: float,
     ) -> tuple[HealthCheck | None, float]:
         """What Ingresses say too; the first that says it is the oldest."""
         owner = ObjectRef("Service", key.namespace, key.service)
@@ -262,8 +281,8 @@ class Checks:
             wish = claim.wish
             if wish.says_check:
                 if checked_by is None:
-                    checked_by, check = claim.source, wish.check
-                elif wish.check != check:
+                    checked_by, check = claim.source, wish.check_of(secure)
+                elif wish.check_of(secure) != check:
                     self._conflict(claim.source, checked_by, key, "health check", f"{_CHECK}*")
             if wish.says_slow_start:
                 if started_by is None:

@@ -63,4 +63,5 @@ class Policies:
                 field = annotation_field("backend-protocol")
                 self._problems.append(Problem(ingress.ref, NO_EFFECT, message, field, Severity.WARNING))
             return None
+        self._backends.reached_over_tls(cluster)
         return msgspec.structs.replace(said.upstream, name=said.upstream.name or self._backends.name_of(cluster))

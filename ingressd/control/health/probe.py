@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -18,16 +19,20 @@ HEADERS = {"User-Agent": f"ingressd-health-check/{__version__}", "Accept": "*/*"
 
 class Prober:
     """Opens a connection for each check: whether the endpoint accepts one is part of the question. Of a response only
-    the head is read. Redirects are not followed."""
+    the head is read. Redirects are not followed. Certificates are not verified: a check is about whether the endpoint
+    works, and nothing that anybody should not see is sent to it."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.check_hostname = False
+        self._tls.verify_mode = ssl.CERT_NONE
 
     async def ask(self, endpoint: Endpoint, check: HealthCheck) -> str:
         """A Probe."""
         try:
             async with asyncio.timeout(check.timeout):
-                return await (self._get if check.type is CheckType.HTTP else _connect)(endpoint, check)
+                return await (_connect if check.type is CheckType.TCP else self._get)(endpoint, check)
         except TimeoutError:
             return f"no answer within {check.timeout:g} s"
         except OSError as error:
@@ -45,9 +50,12 @@ class Prober:
                 headers=HEADERS,
             )
         address = Endpoint(endpoint.address, check.port or endpoint.port)
-        url = URL(f"http://{address}{check.path}", encoded=True)
+        url = URL(f"{check.type}://{address}{check.path}", encoded=True)
         host = {"Host": check.host} if check.host else None
-        async with self._session.get(url, headers=host, allow_redirects=False) as response:
+        name = check.host.partition(":")[0] or None
+        async with self._session.get(
+            url, headers=host, allow_redirects=False, ssl=self._tls, server_hostname=name
+        ) as response:
             status = response.status
         if any(first <= status <= last for first, last in check.expected_status):
             return ""
@@ -68,4 +76,6 @@ async def _connect(endpoint: Endpoint, check: HealthCheck) -> str:
 def _reason(error: OSError) -> str:
     """In few words: the libraries' texts name the address once more."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
     return os.strerror(cause.errno).lower() if cause.errno else str(cause) or type(cause).__name__

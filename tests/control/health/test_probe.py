@@ -1,7 +1,9 @@
 """One check of one endpoint, over real sockets."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -9,7 +11,9 @@ import pytest_asyncio
 from ingressd.control.health.probe import Prober
 from ingressd.model import CheckType, Endpoint, HealthCheck
 from tests.kit import Upstream, always, deaf_port, eventually, ok, refused_port
+from tests.kit.pki import Authority
 from tests.kit.upstream import Connection, Script
+from tests.proxy.tls.kit import TlsUpstream, tls_upstream
 
 TCP = HealthCheck(CheckType.TCP)
 SOON = HealthCheck(timeout=0.2)
@@ -123,3 +127,39 @@ async def test_tcp_sends_nothing(prober: Prober) -> None:
         await eventually(lambda: len(upstream.connections) == 1, "it was accepted")
         await upstream.all_closed()
         assert upstream.requests == []
+
+
+@pytest_asyncio.fixture
+async def secure(tmp_path: Path) -> AsyncIterator[TlsUpstream]:
+    """Shows a certificate that nobody vouches for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued = Authority().issue("other.example")
+    (tmp_path / "chain").write_bytes(issued.chain)
+    (tmp_path / "key").write_bytes(issued.key)
+    context.load_cert_chain(tmp_path / "chain", tmp_path / "key")
+    async with tls_upstream(context, answer("200 OK", "Content-Length: 0")) as upstream:
+        yield upstream
+
+
+async def test_https_asks_whatever_certificate_is_shown(prober: Prober, secure: TlsUpstream) -> None:
+    check = HealthCheck(CheckType.HTTPS, path="/up", host="probe.example:8443")
+    assert await prober.ask(secure.endpoint, check) == ""
+    assert (
+        await prober.ask(secure.endpoint, HealthCheck(CheckType.HTTPS, expected_status=((204, 204),))) == "answered 200"
+    )
+    assert secure.requests[0].startswith(b"GET /up HTTP/1.1\r\nHost: probe.example:8443\r\n")
+    assert secure.names == ["probe.example", None]
+
+
+async def refuses(connection: Connection) -> None:
+    """As a server does that was sent no HTTP."""
+    await connection.send(answer("400 Bad Request", "Content-Length: 0"))
+    await connection.request()
+
+
+async def test_https_where_there_is_no_tls_and_http_where_there_is(prober: Prober, secure: TlsUpstream) -> None:
+    async with Upstream(refuses) as upstream:
+        why = await prober.ask(upstream.endpoint, HealthCheck(CheckType.HTTPS))
+        assert why.startswith("no TLS: "), why
+    assert await prober.ask(secure.endpoint, HealthCheck())
+    assert await prober.ask(refused_port(), HealthCheck(CheckType.HTTPS)) == "connection refused"
