@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingressd import octets
+from tests.kit import DEADLINE
 
 ROOT = Path(octets.__file__).parents[2]
 COMPILER = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
@@ -45,6 +46,8 @@ def receive(int descriptor):
 def send(int descriptor, bytes data, Py_ssize_t start):
     return octets.send(descriptor, data, start)
 
+def accept(listening):
+    return octets.accept(listening)
 def poll(epoll, int descriptor):
     return octets.poll(epoll, descriptor)
 """
@@ -57,6 +60,7 @@ class Octets(Protocol):
     def decimal(self, value: int) -> bytes: ...
     def receive(self, descriptor: int) -> bytes | None: ...
     def send(self, descriptor: int, data: bytes, start: int) -> int: ...
+    def accept(self, listening: socket.socket) -> tuple[int, object] | None: ...
     def poll(self, epoll: select.epoll, descriptor: int) -> list[int]: ...
 
 
@@ -220,6 +224,46 @@ def test_errors_are_those_of_the_kernel(functions: Octets, operation: Operation)
         descriptor = ours.fileno()
     with pytest.raises(OSError, match="Bad file descriptor"):
         operation(functions, descriptor)
+
+
+# --- accept
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_accept(functions: Octets, address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listening:
+        listening.setblocking(False)
+        assert functions.accept(listening) is None
+        with socket.create_connection(listening.getsockname()[:2]) as client:
+            assert select.select([listening], [], [], DEADLINE)[0]
+            accepted = functions.accept(listening)
+            assert accepted is not None
+            descriptor, peer = accepted
+            with socket.socket(fileno=descriptor) as ours:
+                assert peer == client.getsockname()
+                assert not os.get_blocking(descriptor)
+                assert not os.get_inheritable(descriptor)
+                client.sendall(b"x")
+                assert select.select([ours], [], [], DEADLINE)[0]
+                assert ours.recv(2) == b"x"
+
+
+def test_accept_of_a_peer_that_has_no_address(functions: Octets, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as client:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        listening.setblocking(False)
+        client.connect(str(tmp_path / "socket"))
+        accepted = functions.accept(listening)
+        assert accepted is not None
+        os.close(accepted[0])
+        assert accepted[1] is None
+
+
+def test_accept_of_what_does_not_listen(functions: Octets) -> None:
+    with socket.socket() as idle, pytest.raises(OSError, match="Invalid argument"):
+        functions.accept(idle)
 
 
 def test_poll(functions: Octets) -> None:

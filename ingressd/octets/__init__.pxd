@@ -3,6 +3,7 @@ from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
 
 
@@ -11,6 +12,37 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int descriptor, const void* data, size_t size, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        unsigned short sa_family
+    struct sockaddr_storage:
+        unsigned short ss_family
+    int c_accept "accept4"(int listening, sockaddr* peer, socklen_t* size, int flags)
+    int AF_INET
+    int AF_INET6
+    int SOCK_CLOEXEC
+    int SOCK_NONBLOCK
+
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_port
+        uint32_t sin6_flowinfo
+        in6_addr sin6_addr
+        uint32_t sin6_scope_id
+
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char* inet_ntop(int family, const void* address, char* text, socklen_t size)
+    uint16_t ntohs(uint16_t)
+    uint32_t ntohl(uint32_t)
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -82,6 +114,29 @@ cdef inline Py_ssize_t send(int descriptor, bytes data, Py_ssize_t start) except
     if errno == EAGAIN or errno == EINTR:
         return 0
     PyErr_SetFromErrno(OSError)
+
+
+cdef inline tuple accept(object listening):
+    cdef sockaddr_storage peer
+    cdef socklen_t size = sizeof(peer)
+    cdef char text[64]
+    cdef int descriptor = c_accept(listening.fileno(), <sockaddr*>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if descriptor < 0:
+        if errno == EAGAIN or errno == EINTR:
+            return None
+        PyErr_SetFromErrno(OSError)
+    if peer.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<sockaddr_in*>&peer).sin_addr, text, sizeof(text))
+        return descriptor, (text.decode("ascii"), ntohs((<sockaddr_in*>&peer).sin_port))
+    if peer.ss_family == AF_INET6:
+        inet_ntop(AF_INET6, &(<sockaddr_in6*>&peer).sin6_addr, text, sizeof(text))
+        return descriptor, (
+            text.decode("ascii"),
+            ntohs((<sockaddr_in6*>&peer).sin6_port),
+            ntohl((<sockaddr_in6*>&peer).sin6_flowinfo),
+            (<sockaddr_in6*>&peer).sin6_scope_id,
+        )
+    return descriptor, None
 
 
 cdef inline list poll(object epoll, int descriptor):

@@ -6,6 +6,7 @@ that it is not taken for a module that is compiled itself.
 
 import os
 import select
+import socket
 
 RECEIVE = 256 * 1024
 """Bytes."""
@@ -39,6 +40,17 @@ def send(descriptor: int, data: bytes, start: int) -> int:
         return os.write(descriptor, memoryview(data)[start:])
     except BlockingIOError:
         return 0
+
+
+def accept(listening: socket.socket) -> tuple[int, object] | None:
+    """The descriptor, non-blocking, of a connection that waits at a non-blocking socket, and its peer's address as
+    `socket.accept` gives it (None where it is of neither IPv4 nor IPv6); None if there is none. Raises OSError."""
+    try:
+        connected, peer = listening.accept()
+    except BlockingIOError:
+        return None
+    connected.setblocking(False)
+    return connected.detach(), peer or None
 
 
 def poll(epoll: select.epoll, descriptor: int) -> list[int]:

@@ -10,7 +10,7 @@ cdef Py_ssize_t LOW_WATER
 
 cdef class Pollable:
     cdef readonly Poller poller
-    cdef readonly int descriptor
+    cdef public int descriptor
     cdef public int events
 
     cpdef ready(self, int events)
@@ -23,8 +23,14 @@ cdef class Poller:
     cdef object _epoll
     cdef int _descriptor
     cdef dict _pollables
+    cdef bint _handing_out
+    cdef list _ended
+    cdef readonly long turns
 
     cpdef change(self, Pollable pollable, int events)
+    cdef end(self, Stream stream, error)
+    @cython.locals(stream=Stream)
+    cdef _finish_ended(self)
     @cython.locals(pollable=Pollable, ready=list, at=Py_ssize_t)
     cpdef _hand_out(self)
 
@@ -44,6 +50,7 @@ cdef class Stream(Pollable):
     cdef bint _write_eof
     cdef bint _closing
     cdef bint _lost
+    cdef bint _rest
 
     @cython.locals(sent=Py_ssize_t)
     cpdef write(self, bytes data)
@@ -57,7 +64,11 @@ cdef class Stream(Pollable):
     cdef _receive(self)
     @cython.locals(waiting=list, data=bytes, done=Py_ssize_t, sent=Py_ssize_t)
     cdef _send(self)
+    cdef _made(self)
     cdef _shut_down(self)
+    cpdef finish(self, error)
+    @cython.locals(data=bytes)
+    cdef _read_rest(self)
     @cython.locals(events=int)
     cdef _watch(self)
     cdef _fail(self, error)
@@ -70,5 +81,6 @@ cdef class Listener(Pollable):
     cdef object _exhausted
     cdef bint _closed
 
+    @cython.locals(accepted=tuple, descriptor=int)
     cpdef ready(self, int events)
     cpdef broken(self)

@@ -6,8 +6,8 @@ watches like any other descriptor: the loop wakes once for all connections that 
 
 Whoever speaks the protocol above is an asyncio protocol and sees an asyncio transport. Rules of this file:
 - An event says only that it is worth trying. What holds is what the system call then says.
-- A descriptor is closed in a callback of the loop, never while events are handed out: none of them can then be for
-  another connection that has got the same number.
+- A descriptor is closed when all events of a batch are handed out, or in a callback of the loop: none of them can then
+  be for another connection that has got the same number. Closing is what ends its registration with the kernel.
 - Nothing is raised to whoever writes; an error ends in `connection_lost`, later, as everywhere in asyncio.
 - What the peer said before it went is heard, even if our own bytes find out first that it is gone.
 """
@@ -15,6 +15,7 @@ Whoever speaks the protocol above is an asyncio protocol and sees an asyncio tra
 import asyncio
 import errno
 import logging
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -72,13 +73,18 @@ class Pollable:
 class Poller:
     """The epoll object of a worker."""
 
-    __slots__ = ("_descriptor", "_epoll", "_pollables", "loop")
+    __slots__ = ("_descriptor", "_ended", "_epoll", "_handing_out", "_pollables", "loop", "turns")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._epoll = select.epoll()
         self._descriptor = self._epoll.fileno()
         self._pollables: dict[int, Pollable] = {}
+        self._handing_out = False
+        self._ended: list[tuple[Stream, OSError | None]] = []
+        """Streams that wait for the end of the batch to be closed."""
+        self.turns = 0
+        """Batches of events so far."""
         loop.add_reader(self._epoll.fileno(), self._hand_out)
 
     def close(self) -> None:
@@ -98,18 +104,45 @@ class Poller:
             self._pollables[pollable.descriptor] = pollable
         pollable.events = events
 
+    def end(self, stream: "Stream", error: OSError | None) -> None:
+        """Has it finished in a moment; until then nothing is handed to it."""
+        self._pollables.pop(stream.descriptor, None)
+        stream.events = 0
+        if self._handing_out:
+            # A callback would cost the loop a turn for it.
+            self._ended.append((stream, error))
+        else:
+            self.loop.call_soon(stream.finish, error)
+
     def _hand_out(self) -> None:
         pollables = self._pollables
-        ready = octets.poll(self._epoll, self._descriptor)
-        for at in range(0, len(ready), 2):
-            pollable = pollables.get(ready[at])
-            # One that was there when the events were collected may be gone by the one before.
-            if pollable is not None:
-                try:
-                    pollable.ready(ready[at + 1])
-                except Exception:
-                    _log.exception("a connection is given up for a defect of ours")
-                    pollable.broken()
+        self.turns += 1
+        self._handing_out = True
+        try:
+            ready = octets.poll(self._epoll, self._descriptor)
+            for at in range(0, len(ready), 2):
+                pollable = pollables.get(ready[at])
+                # One that was there when the events were collected may be gone by the one before.
+                if pollable is not None:
+                    try:
+                        pollable.ready(ready[at + 1])
+                    except Exception:
+                        _log.exception("a connection is given up for a defect of ours")
+                        pollable.broken()
+        finally:
+            self._handing_out = False
+        if self._ended:
+            self._finish_ended()
+
+    def _finish_ended(self) -> None:
+        ended = self._ended
+        self._ended = []
+        for stream, error in ended:
+            try:
+                stream.finish(error)
+            except Exception as defect:
+                message = "a connection could not be ended as it should"
+                self.loop.call_exception_handler({"message": message, "exception": defect})
 
 
 class Stream(Pollable):
@@ -126,16 +159,20 @@ class Stream(Pollable):
         "_peer",
         "_protocol",
         "_reading",
+        "_rest",
         "_socket",
         "_unsent",
         "_waiting",
         "_write_eof",
     )
 
-    def __init__(self, poller: Poller, connected: socket.socket, peer: object, protocol: asyncio.Protocol) -> None:
-        """`connected` is non-blocking; `peer` is its address as `socket.accept` gives it, or None."""
-        Pollable.__init__(self, poller, connected.fileno())
-        self._socket = connected
+    def __init__(
+        self, poller: Poller, connected: socket.socket | int, peer: object, protocol: asyncio.Protocol
+    ) -> None:
+        """`connected` is non-blocking, and may be only the descriptor: most are never asked for more, and a socket is
+        costly to make. `peer` is its address as `socket.accept` gives it, or None."""
+        Pollable.__init__(self, poller, connected if isinstance(connected, int) else connected.fileno())
+        self._socket = None if isinstance(connected, int) else connected
         self._peer = peer
         self._protocol = protocol
         self._waiting: list[bytes] = []
@@ -155,6 +192,8 @@ class Stream(Pollable):
         self._closing = False
         self._lost = False
         """`connection_lost` is on its way, or has been."""
+        self._rest = False
+        """Before that, what the peer said is read."""
 
     def start(self) -> None:
         """Tells the protocol, and reads. What the protocol raises is raised here, too."""
@@ -246,12 +285,17 @@ class Stream(Pollable):
         if name == "peername":
             return self._peer
         if name == "socket":
-            return self._socket
+            return self._made() if self.descriptor >= 0 else self._socket or default
         return default
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         """Who is told from now on."""
         self._protocol = protocol
+
+    def _made(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(fileno=self.descriptor)
+        return self._socket
 
     # --- what the poller calls
 
@@ -312,7 +356,7 @@ class Stream(Pollable):
 
     def _shut_down(self) -> None:
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self._made().shutdown(socket.SHUT_WR)
         except OSError as error:
             self._fail(error)
 
@@ -329,7 +373,7 @@ class Stream(Pollable):
         """Nothing can be sent any more. An endpoint that answers in the middle of a request and closes is the rule, not
         the exception: its answer came before its reset, and is still to be read."""
         if self._reading and not self._eof and not self._closing:
-            self.poller.loop.call_soon(self._read_rest)
+            self._rest = True
         self._end(error)
 
     def _read_rest(self) -> None:
@@ -350,16 +394,25 @@ class Stream(Pollable):
         if self._lost:
             return
         self._lost = True
-        self.watch(0)
         self._waiting = []
         self._unsent = 0
-        self.poller.loop.call_soon(self._finish, error)
+        self.poller.end(self, error)
 
-    def _finish(self, error: OSError | None) -> None:
+    def finish(self, error: OSError | None) -> None:
+        """Tells the protocol, and closes."""
         try:
-            self._protocol.connection_lost(error)
+            try:
+                if self._rest:
+                    self._read_rest()
+            finally:
+                self._protocol.connection_lost(error)
         finally:
-            self._socket.close()
+            descriptor = self.descriptor
+            self.descriptor = -1
+            if self._socket is not None:
+                self._socket.close()
+            else:
+                os.close(descriptor)
             # They hold each other; nobody else does.
             self._protocol = cast(asyncio.Protocol, None)
 
@@ -399,9 +452,7 @@ class Listener(Pollable):
             if self._closed:
                 return
             try:
-                connected, peer = self._socket.accept()
-            except BlockingIOError:
-                return
+                accepted = octets.accept(self._socket)
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     _log.error("no connection can be accepted for %g s: %s", ACCEPT_AGAIN, error.strerror)
@@ -411,8 +462,10 @@ class Listener(Pollable):
                     return
                 # The peer has gone meanwhile, or the network below has (accept(2)).
                 continue
-            connected.setblocking(False)
-            Stream(self.poller, connected, peer, self._connection()).start()
+            if accepted is None:
+                return
+            descriptor, peer = accepted
+            Stream(self.poller, descriptor, peer, self._connection()).start()
 
     def broken(self) -> None:
         """The next one may go well."""
