@@ -38,7 +38,7 @@ _PRE_SHARED_KEY = 41
 _TICKET_NAME = 16
 _RECORD_HEADER = 5
 _MESSAGE_HEADER = 4
-_NAME = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.:[]")
+_NAME = b"abcdefghijklmnopqrstuvwxyz0123456789-_.:[]"
 
 
 class HelloError(Exception):
@@ -66,12 +66,24 @@ def alert(description: int) -> bytes:
 
 def read_client_hello(data: bytes | bytearray) -> ClientHello | None:
     """The ClientHello that `data` begins with; None while there is more to come. Raises HelloError."""
-    message = _collect(data)
+    message = _collect(bytes(data))
     return None if message is None else _parse(message)
 
 
-def _collect(data: bytes | bytearray) -> bytes | None:
+def _collect(data: bytes) -> bytes | None:
     """The message, joined from its records."""
+    p = data
+    whole = len(data) - _RECORD_HEADER
+    if (
+        _MESSAGE_HEADER < whole <= MAX_HELLO
+        and p[0] == HANDSHAKE
+        and p[1] == 3
+        and p[3] << 8 | p[4] == whole
+        and p[5] == _CLIENT_HELLO
+        and p[6] << 16 | p[7] << 8 | p[8] == whole - _MESSAGE_HEADER
+    ):
+        # One record with nothing else, as nearly all send it.
+        return data[_RECORD_HEADER:]
     pieces: list[bytes] = []
     length = 0
     wanted = -1
@@ -88,7 +100,7 @@ def _collect(data: bytes | bytearray) -> bytes | None:
         if size == 0 or size > MAX_RECORD:
             raise HelloError("a record of no such size")
         at += _RECORD_HEADER
-        piece = bytes(data[at : at + size])
+        piece = data[at : at + size]
         pieces.append(piece)
         length += len(piece)
         if wanted < 0:
@@ -178,7 +190,7 @@ def _server_name(message: bytes, at: int, end: int) -> str:
     if _after(message, at + 1, 2, end) != end:
         raise HelloError("several server names", ILLEGAL_PARAMETER)
     raw = message[at + 3 : end].lower()
-    if not raw or len(raw) > MAX_NAME or not _NAME.issuperset(raw):
+    if not raw or len(raw) > MAX_NAME or raw.translate(None, _NAME):
         raise HelloError("a malformed server name", UNRECOGNIZED_NAME)
     return raw.decode("ascii").removesuffix(".")
 

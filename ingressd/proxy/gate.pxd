@@ -4,4 +4,5 @@ cdef class Gate:
     cdef readonly set passthroughs
     cdef dict _waiting
     cdef object _ready
+    cdef long _turn
     cdef dict _counts

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Gate:
     """All of a worker's. Times in seconds of the loop's clock."""
 
-    __slots__ = ("_counts", "_ready", "_waiting", "context", "passthroughs", "table")
+    __slots__ = ("_counts", "_ready", "_turn", "_waiting", "context", "passthroughs", "table")
 
     def __init__(self, context: Context, table: TlsTable) -> None:
         self.context = context
@@ -31,6 +31,8 @@ class Gate:
         self._waiting: dict[asyncio.Transport, float] = {}
         """Until when they have time; the oldest first."""
         self._ready: deque[TlsServer] = deque()
+        self._turn = -1
+        """Of the poller, when a first step was taken last."""
         self._counts: dict[tuple[str, str], int] = {}
 
     def __len__(self) -> int:
@@ -60,7 +62,12 @@ class Gate:
         transport.abort()
 
     def submit(self, server: "TlsServer") -> None:
-        """Has the first step of a handshake taken when its turn comes."""
+        """Has the first step of a handshake taken when its turn comes: at once if it is the first."""
+        turn = self.context.poller.turns
+        if not self._ready and turn != self._turn:
+            self._turn = turn
+            server.first_step()
+            return
         self._ready.append(server)
         if len(self._ready) == 1:
             self.context.loop.call_soon(self._take_turn)

@@ -9,6 +9,7 @@ cdef class TlsTransport:
     cdef readonly object tcp
     cdef public object app
     cdef readonly object connection
+    cdef object _engine
     cdef object _incoming
     cdef object _outgoing
     cdef public bint established
@@ -23,6 +24,11 @@ cdef class TlsTransport:
     cdef Py_ssize_t _late
     cdef Py_ssize_t _overhead
 
+    @cython.locals(at=Py_ssize_t)
+    cpdef handshake(self, bytes data)
+    cpdef bint answers_late(self) except *
+    cpdef handshake_done(self)
+    cpdef data_received(self, bytes data)
     @cython.locals(size=Py_ssize_t, at=Py_ssize_t, plain=bytes)
     cdef _decrypt(self, bytes data)
     @cython.locals(size=Py_ssize_t, at=Py_ssize_t, record=bytes, joined=bytes)

@@ -31,6 +31,7 @@ class TlsTransport:
     __slots__ = (
         "_closing",
         "_ended",
+        "_engine",
         "_eof",
         "_held",
         "_incoming",
@@ -54,6 +55,8 @@ class TlsTransport:
         self.app: asyncio.Protocol | None = None
         """The protocol above, once the handshake is over."""
         self.connection: ssl.SSLObject | None = None
+        self._engine: ssl.SSLObject | None = None
+        """What `connection` hands each call on to, where this Python has it: without what lies in between."""
         self._incoming: ssl.MemoryBIO | None = None
         self._outgoing: ssl.MemoryBIO | None = None
         self.established = False
@@ -88,17 +91,18 @@ class TlsTransport:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.connection = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name, session)
+        self._engine = cast(ssl.SSLObject, getattr(self.connection, "_sslobj", self.connection))
 
     # --- the handshake
 
     def handshake(self, data: bytes) -> None:
         """One step of it, with what has come since the step before."""
         at = 0
-        while self.connection is not None and self._incoming is not None and not self._closing:
-            self._incoming.write(data[at : at + PIECE])
+        while self._engine is not None and self._incoming is not None and not self._closing:
+            self._incoming.write(data if len(data) <= PIECE else data[at : at + PIECE])
             at += PIECE
             try:
-                self.connection.do_handshake()
+                self._engine.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
                 if at >= len(data):
@@ -172,6 +176,7 @@ class TlsTransport:
         # Each holds the other: what is left goes at once.
         self._raw = b""
         self.connection = None
+        self._engine = None
         self._incoming = None
         self._outgoing = None
         self.app = None
@@ -197,10 +202,10 @@ class TlsTransport:
         """Hands up what `data`, and what OpenSSL has, holds."""
         app = self.app
         incoming = self._incoming
-        connection = self.connection
+        engine = self._engine
         size = len(data)
         at = 0
-        if app is None or incoming is None or connection is None:
+        if app is None or incoming is None or engine is None:
             return
         while True:
             if at < size:
@@ -213,7 +218,7 @@ class TlsTransport:
             # Asking OpenSSL for what is not there costs an exception.
             while incoming.pending:
                 try:
-                    plain = connection.read(MAX_RECORD)
+                    plain = engine.read(MAX_RECORD)
                 except ssl.SSLWantReadError:
                     break
                 except ssl.SSLZeroReturnError:
@@ -264,7 +269,7 @@ class TlsTransport:
 
     def write(self, data: bytes) -> None:
         """Encrypts and sends."""
-        if self._closing or self._notified or self.tcp is None or self.connection is None or self._outgoing is None:
+        if self._closing or self._notified or self.tcp is None or self._engine is None or self._outgoing is None:
             return
         size = len(data)
         self._late = 0
@@ -272,7 +277,7 @@ class TlsTransport:
             self._overhead = 0
         if size <= MAX_RECORD:
             if size:
-                self.connection.write(data)
+                self._engine.write(data)
                 record = self._outgoing.read()
                 self._overhead += len(record) - size
                 self.tcp.write(record)
@@ -280,7 +285,7 @@ class TlsTransport:
         view = memoryview(data)
         records = []
         for at in range(0, size, MAX_RECORD):
-            self.connection.write(view[at : at + MAX_RECORD])
+            self._engine.write(view[at : at + MAX_RECORD])
             records.append(self._outgoing.read())
         joined = b"".join(records)
         self._overhead += len(joined) - size

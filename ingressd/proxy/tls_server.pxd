@@ -9,3 +9,10 @@ cdef class TlsServer(TlsTransport):
     cdef int _port
     cdef object _secured
     cdef bytes _ticket_name
+
+    cpdef data_received(self, bytes data)
+    cpdef handshake(self, bytes data)
+    cpdef bint answers_late(self) except *
+    cpdef handshake_done(self)
+    cpdef first_step(self)
+    cdef _take_verdict(self)

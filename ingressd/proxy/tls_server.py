@@ -74,15 +74,15 @@ class TlsServer(TlsTransport):
             self._secured.verdict = library.verdict()
 
     def answers_late(self) -> bool:
-        return self.connection is not None and self.connection.version() == "TLSv1.3"
+        return self._engine is not None and self._engine.version() == "TLSv1.3"
 
     def handshake_done(self) -> None:
         self._take_verdict()
         gate = self._gate
         if self.tcp is not None:
             gate.leave(self.tcp)
-        if self.connection is not None:
-            gate.count("tls_handshakes", "resumed" if self.connection.session_reused else "full")
+        if self._engine is not None:
+            gate.count("tls_handshakes", "resumed" if self._engine.session_reused else "full")
         downstream = Downstream(gate.context, b"https", self._port, self._address, self._secured)
         self.app = cast(asyncio.Protocol, downstream)
         downstream.connection_made(cast(asyncio.BaseTransport, self))
