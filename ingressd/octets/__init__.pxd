@@ -96,7 +96,7 @@ cdef inline bytes decimal(long long value):
 
 cdef inline bytes receive(int descriptor):
     # The stack is read into because a bytes object of this size is costly to make for what mostly is little.
-    cdef char buffer[262144]
+    cdef char buffer[130048]
     cdef ssize_t size = c_recv(descriptor, buffer, sizeof(buffer), MSG_DONTWAIT)
     if size >= 0:
         return PyBytes_FromStringAndSize(buffer, size)

@@ -262,7 +262,10 @@ class TlsTransport:
         self._flush()
         self._closing = True
         self.lose(error)
-        if self.tcp is not None:
+        # Nobody watches over it any more: what a peer does not take must not keep it open.
+        if self.tcp is not None and self.tcp.get_write_buffer_size():
+            self.tcp.abort()
+        elif self.tcp is not None:
             self.tcp.close()
 
     # --- what the protocol above calls

@@ -313,3 +313,22 @@ async def test_curl_and_openssl(pki: Pki) -> None:
             timeout=DEADLINE,
         )
         assert done.stdout.endswith(b"\r\n\r\nhello")
+
+
+async def test_a_client_that_reads_nothing_and_breaks_the_rules_keeps_nothing_open(pki: Pki) -> None:
+    async with (
+        Upstream(always(ok(bytes(16 << 20)))) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
+    ):
+        raw = await asyncio.to_thread(Raw, worker.tls_port)
+        with raw.sock:
+            await asyncio.to_thread(raw.shake)
+            raw.tls.write(get("/"))
+            raw.sock.sendall(raw.outgoing.read())
+            await upstream.received(1)
+            # What is written is not taken, so it waits in the worker.
+            await worker.reported(lambda: worker.gauge("downstream_connections_open", "active") == 1, "it is served")
+            open_meanwhile = worker.descriptors()
+            raw.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+            # Its own and the endpoint's.
+            await eventually(lambda: worker.descriptors() <= open_meanwhile - 2, "both connections are closed")
