@@ -22,6 +22,6 @@ COPY --from=build /opt/ingressd /opt/ingressd
 ENV PATH=/opt/ingressd/bin:$PATH
 # A number: Kubernetes can tell from it that this is not root.
 USER 65532:65532
-EXPOSE 80 10254
+EXPOSE 80 443 10254
 ENTRYPOINT ["ingressd"]
 CMD ["run"]

@@ -32,8 +32,8 @@ demo: build ## Start small servers and ingressd on ports 8080 and 8443 (PORT=909
 	@$(INGRESSD) demo --http-port $(PORT) --https-port $(HTTPS_PORT) --healthz-port $(ADMIN_PORT)
 
 .PHONY: test
-test: build ## Run all tests (ARGS="-k name": some of them)
-	$(BIN)/pytest $(ARGS)
+test: build ## Run all tests, some at a time (ARGS="-k name": some of them)
+	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 .PHONY: cluster-assets
 cluster-assets: build ## Build kube-apiserver, etcd and kubectl for test-cluster, once (needs Go)

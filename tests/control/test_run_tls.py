@@ -245,6 +245,7 @@ def test_the_profile_of_ingress_nginx_redirects_and_tells_of_strict_transport_se
             response = http.client.HTTPResponse(secure)
             response.begin()
             assert response.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
+            response.close()  # with it open, so is the connection, and the end waits for it
 
 
 def test_nothing_shows_a_key(folder: Path) -> None:
