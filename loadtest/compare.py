@@ -133,7 +133,8 @@ def _need(options: Options) -> None:
     rig.need(programs)
     if options.whole and find_spec("matplotlib") is None:
         raise RigError(f"matplotlib not found: {peers.PYPI}")
-    rig.need_files(max(cell.idle for cell in options.cells) + SPARE_FILES)
+    # A proxy may keep a descriptor to an endpoint free for each client that it accepts.
+    rig.need_files(2 * max(cell.idle for cell in options.cells) + SPARE_FILES)
 
 
 def _measured(options: Options) -> Document:

@@ -13,7 +13,8 @@ from rig import Process
 
 HOSTS = 1000
 """How many are configured where a cell says nothing else."""
-IDLE = 10_000
+IDLE = 9_000
+"""Nearly as many as ingressd accepts where a process may have 20,000 files: it keeps one free for each client."""
 DEEP = 16
 """Requests that are sent at once where they are pipelined."""
 PACERS = 64

@@ -116,8 +116,12 @@ def need_files(count: int) -> None:
     """Lets this process and those it starts open `count` files. Raises RigError if the system does not."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
-        raise RigError(f"this needs {count} open files and the hard limit is {hard}: raise it (ulimit -Hn)")
-    if soft < count:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))  # root may
+        except (OSError, ValueError):
+            message = f"this needs {count} open files and the hard limit is {hard}: raise it (ulimit -Hn)"
+            raise RigError(message) from None
+    elif soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
