@@ -12,7 +12,6 @@ import http.client
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
+
+from ingressd.demo.ports import free_port
 
 HERE = Path(__file__).parent
 MANIFESTS = HERE.parent / "manifests" / "demo"
@@ -58,7 +59,7 @@ def _terminate(number: int, frame: object) -> NoReturn:
 @contextlib.contextmanager
 def demo(directory: Path) -> Iterator[int]:
     """While the demo runs. Gives its port for HTTP."""
-    port, admin, *servers = _free_ports(2 + len(_server_ports()))
+    port, admin, *servers = (free_port() for _ in range(2 + len(_server_ports())))
     _copy_manifests(directory / "manifests", servers)
     log = directory / "log"
     command = [sys.executable, "-m", "ingressd", "demo", "--manifests", str(directory / "manifests")]
@@ -115,12 +116,6 @@ def _copy_manifests(directory: Path, ports: Sequence[int]) -> None:
     for fixed, free in zip(_server_ports(), ports, strict=True):
         text = text.replace(fixed, str(free))
     slices.write_text(text)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 if __name__ == "__main__":

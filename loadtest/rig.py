@@ -11,13 +11,14 @@ import random
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+from ingressd.demo.ports import free_port as free_port
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
@@ -141,13 +142,6 @@ def end_on_signals() -> None:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, stop)
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.create_server((LOOPBACK, 0)) as listening:
-        number: int = listening.getsockname()[1]
-    return number
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from soak_traffic import Traffic
 from soak_world import PACE, World, WorldError
 
 from ingressd.aio import spawn
+from ingressd.demo.ports import free_port
 
 WORKERS = 2
 START_WITHIN = 60.0
@@ -112,7 +113,7 @@ class Ingressd:
 @contextlib.asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Ingressd]:
     """ingressd with the manifests in `directory`, in which its logs are too."""
-    port, https_port, admin = (soak_world.free_port() for _ in range(3))
+    port, https_port, admin = (free_port() for _ in range(3))
     command = [sys.executable, "-m", "ingressd", "run", "--manifests", str(directory / "manifests")]
     command += ["--bind-address", LOOPBACK, "--http-port", str(port), "--https-port", str(https_port)]
     command += ["--healthz-port", str(admin), "--workers", str(WORKERS)]

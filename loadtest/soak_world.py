@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -161,13 +160,6 @@ async def around(manifests: Path) -> AsyncIterator[World]:
         yield world
     finally:
         await world.stop()
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.create_server((LOOPBACK, 0)) as listening:
-        number: int = listening.getsockname()[1]
-    return number
 
 
 def _host(number: int) -> str:

@@ -16,6 +16,7 @@ from ingressd.cli import flags, run
 from ingressd.cli.flags import Flag, UsageError
 from ingressd.cli.values import port, text
 from ingressd.demo import certificates, tour, upstream
+from ingressd.demo.ports import free_port
 from ingressd.demo.upstream import DemoError, Server
 
 SUMMARY = (
@@ -52,7 +53,7 @@ SECTIONS: flags.Sections = {"demo": (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT, MANIFE
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     values = flags.read("demo", SUMMARY, SECTIONS, arguments, environment)
     manifests = Path(values[MANIFESTS])
-    http_port, https_port, admin_port = (values[flag] or _free_port() for flag in (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT))
+    http_port, https_port, admin_port = (values[flag] or free_port() for flag in (HTTP_PORT, HTTPS_PORT, HEALTHZ_PORT))
     try:
         servers = upstream.named_servers(manifests)
         with contextlib.ExitStack() as stack:
@@ -121,9 +122,3 @@ async def _ready(admin_port: int) -> bool:
     line = await reader.readline()
     writer.close()
     return line.startswith(b"HTTP/1.1 200 ")
-
-
-def _free_port() -> int:
-    with socket.create_server((BIND_ADDRESS, 0)) as listening:
-        number: int = listening.getsockname()[1]
-    return number
