@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 SERVING, EJECTED, OFFERED, TRIED = range(4)
 """Of an endpoint: in service; out until its time is over; waiting for the request that tries it; until that ends."""
 
+PATIENCE = 1.0
+"""Seconds for which a trial waits for a request that may be sent again, before it takes any."""
+TRIAL = 2.0
+"""Seconds that a trial has at least: longer than a response must go on to speak for the endpoint."""
+
 OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 """Errors of connecting that say nothing of the endpoint: this machine lacks descriptors, memory or ports."""
 
@@ -88,10 +93,14 @@ class Ejector:
                 endpoint.standing = OFFERED
                 self._changed(endpoint)
 
+    def overdue(self, endpoint: "EndpointState") -> bool:
+        """Whether its trial has waited long enough."""
+        return self.now >= endpoint.until + PATIENCE
+
     def begin_trial(self, endpoint: "EndpointState") -> None:
         """The next request goes to it."""
         endpoint.standing = TRIED
-        endpoint.until = self.now + self.settings.base
+        endpoint.until = self.now + max(self.settings.base, TRIAL)
 
     def forget(self, endpoint: "EndpointState") -> None:
         """It is in no cluster any more."""

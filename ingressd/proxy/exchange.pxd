@@ -60,6 +60,7 @@ cdef class Exchange:
     cpdef responded(self, ResponseHead head, Body body)
     @cython.locals(attempt=Attempt, upstream=Upstream)
     cdef _note_head(self, int status)
+    @cython.locals(upstream=Upstream, attempt=Attempt)
     cpdef response_data(self, list payload)
     cpdef upstream_full(self)
     cpdef upstream_drained(self)

@@ -61,6 +61,9 @@ REFUSED = frozenset((b"CONNECT", b"TRACE"))
 BAD_REQUEST_STATUS = 400
 """Who cannot be understood once is not listened to again: the connection is closed."""
 
+LASTING = 1.0
+"""Seconds that a response goes on behind its head to speak for the endpoint before it is complete: some never are."""
+
 MAX_INTERIM = 100
 """Interim responses to one request; Go's client up to 1.22: 5. An upstream that sends more may never end."""
 
@@ -233,7 +236,9 @@ class Exchange:
         cluster = self._cluster
         if cluster is None:
             return False
-        endpoint = cluster.pick() if last is None else cluster.pick_again(last, self._unreachable or [])
+        endpoint = (
+            cluster.pick(self._head.idempotent) if last is None else cluster.pick_again(last, self._unreachable or [])
+        )
         if endpoint is None:
             return False
         attempt = new_attempt(endpoint.text)
@@ -382,13 +387,33 @@ class Exchange:
             attempt.status = status
             attempt.header_time = self._context.moment - self._attempt_started
         upstream = self._upstream
-        if upstream is not None and (upstream.endpoint.failures or 502 <= status <= 504):
+        if upstream is not None and (502 <= status <= 504 or (status == 101 and upstream.endpoint.failures)):
             upstream.endpoint.answered(status)
+
+    @property
+    def _failing(self) -> bool:
+        """Whether the head of the response has been held against the endpoint."""
+        return self.responded_to and 502 <= self._record.status <= 504
+
+    def _proved(self, upstream: Upstream) -> None:
+        """An endpoint that has failed before has given more than a head, which may be all that it gives."""
+        if not self._failing:
+            upstream.endpoint.answered(self._record.status)
 
     def response_data(self, payload: list[bytes]) -> None:
         """More of the response body."""
-        if not self._over:
-            self._pass_on(payload, b"")
+        if self._over:
+            return
+        upstream = self._upstream
+        attempt = self._attempt
+        if (
+            upstream is not None
+            and upstream.endpoint.failures
+            and attempt is not None
+            and self._context.moment - self._attempt_started >= attempt.header_time + LASTING
+        ):
+            self._proved(upstream)
+        self._pass_on(payload, b"")
 
     def _pass_on(self, payload: list[bytes], last: bytes) -> None:
         size = 0
@@ -421,6 +446,8 @@ class Exchange:
         upstream = self._upstream
         self._upstream = None
         if upstream is not None:
+            if upstream.endpoint.failures:
+                self._proved(upstream)
             if reusable and self.request_done:
                 upstream.release()
             else:
@@ -441,8 +468,8 @@ class Exchange:
                 self._record.reason = TUNNEL_TIMEOUT
                 self._finish()
             return
-        if reason != UPSTREAM_CLOSED or upstream.responding or upstream.requests == 1:
-            # Else it has closed an idle connection just as a request was on its way.
+        if (reason != UPSTREAM_CLOSED or upstream.responding or upstream.requests == 1) and not self._failing:
+            # Else it has closed an idle connection just as a request was on its way, or this request counts already.
             upstream.endpoint.failed()
         if self.responded_to:
             if self._response:

@@ -39,7 +39,7 @@ cdef class ClusterState:
     cdef EndpointState _picked
 
     @cython.locals(turn=Py_ssize_t)
-    cpdef EndpointState pick(self)
+    cpdef EndpointState pick(self, bint repeatable=*)
     cdef EndpointState _try(self)
     cpdef EndpointState pick_again(self, EndpointState last, list unreachable)
     @cython.locals(turn=Py_ssize_t, count=Py_ssize_t, only=EndpointState, state=EndpointState)

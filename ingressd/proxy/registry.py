@@ -68,8 +68,8 @@ class EndpointState:
             self.failed()
 
     def answered(self, status: int) -> None:
-        """It gave a response with this status. Needs to be called only for one that has failed before, or that fails
-        with this."""
+        """It gave a response with this status: a whole one, if that is what speaks for it. Needs to be called only for
+        one that has failed before, or that fails with this."""
         if 502 <= status <= 504:
             self.failed()
         else:
@@ -129,9 +129,10 @@ class ClusterState:
         self._again = 0
         self._picked: EndpointState | None = None
 
-    def pick(self) -> EndpointState | None:
-        """The next endpoint in turn; None if there is none."""
-        if self._trials:
+    def pick(self, repeatable: bool = True) -> EndpointState | None:
+        """The next endpoint in turn; None if there is none. `repeatable`: nothing is lost if the endpoint fails, since
+        the request may be sent again. A trial waits a little for such a one."""
+        if self._trials and (repeatable or self._ejector.overdue(self._trials[0])):
             return self._try()
         turn = self._next
         if turn >= len(self._round):
@@ -212,7 +213,8 @@ class ClusterState:
 
     def _room(self) -> int:
         """How many endpoints may be left out in all."""
-        return int(len(self.endpoints) * self._share)
+        # 100 * 0.29 is less than 29.
+        return int(len(self.endpoints) * self._share + 1e-6)
 
     def can_spare(self, endpoint: EndpointState) -> bool:
         """Whether enough endpoints are left without this one."""

@@ -28,6 +28,8 @@ MARGIN = 1.0
 RECOVERY = 30.0
 """Seconds within which all is well again after a fault: an endpoint may be ejected for 10."""
 NOT_OURS = (502, 504)
+FEW = 60
+"""Requests that meet a broken endpoint before each worker has ejected it: 5 in a row, those under way, and trials."""
 
 
 class Fault(NamedTuple):
@@ -122,6 +124,7 @@ async def test_fault(world: World, table: Table, fault: Fault) -> None:
         recovered,
     )
     assert not lost, lost[:5]
+    assert shaky.answered + len(cut) <= FEW, "the endpoint that breaks is soon left out"
     steady.none_lost()
     not_slowed(before, during)
     assert len(by_sound) >= 5, "the other endpoint goes on serving"

@@ -153,6 +153,20 @@ def test_a_trial_that_leads_to_nothing_is_followed_by_another() -> None:
     assert stage.picks(3).count("1") == 1
 
 
+def test_a_trial_waits_a_little_for_a_request_that_may_be_sent_again() -> None:
+    stage = Stage(2)
+    stage.fail(1)
+    stage.pass_time(10)
+    cluster = stage.cluster
+    assert cluster.pick(False) is stage.state(0)
+    assert cluster.pick(True) is stage.state(1)
+    stage.state(1).failed()
+    stage.pass_time(20)
+    assert cluster.pick(False) is stage.state(0)
+    stage.pass_time(1)
+    assert cluster.pick(False) is stage.state(1)
+
+
 def test_what_requests_from_before_come_to_says_nothing_of_an_endpoint_that_is_out() -> None:
     stage = Stage(2)
     stage.fail(1, 20)

@@ -1,6 +1,7 @@
 """Endpoints that fail are left out for a while: exchanges through a real worker."""
 
 import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 
@@ -9,7 +10,7 @@ import pytest
 
 from ingressd.model import Ejection, Endpoint, Policy, Snapshot
 from tests.kit import Client, Upstream, Worker, always, cluster, deaf_port, each, get, ok, refused_port, serving
-from tests.kit.stream import DEADLINE, eventually
+from tests.kit.stream import DEADLINE, Closed, eventually, pause
 from tests.kit.upstream import Connection, Script
 from tests.kit.worker import SETTINGS
 
@@ -80,12 +81,22 @@ async def garbles(connection: Connection) -> None:
     await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
 
 
+async def cuts(connection: Connection) -> None:
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+
+
+async def fails_and_cuts(connection: Connection) -> None:
+    await connection.request()
+    await connection.send(b"HTTP/1.1 503 Oops\r\nContent-Length: 1000\r\n\r\nhalf")
+
+
 async def is_silent(connection: Connection) -> None:
     await connection.request()
     await connection.request()
 
 
-@pytest.mark.parametrize("script", [closes, garbles, is_silent])
+@pytest.mark.parametrize("script", [closes, garbles, is_silent, cuts, fails_and_cuts])
 async def test_responses_that_do_not_come_or_do_not_hold_count(script: Script) -> None:
     policy = Policy(read_timeout=0.2)
     async with (
@@ -93,9 +104,10 @@ async def test_responses_that_do_not_come_or_do_not_hold_count(script: Script) -
         Upstream(always(ok())) as good,
         Worker(serving(bad, good, policy=policy), LONG) as worker,
     ):
-        async with Client(worker.port) as client:
-            for _ in range(10):
-                await client.ask(get())
+        for _ in range(10):
+            async with Client(worker.port) as client:
+                with contextlib.suppress(Closed):
+                    await client.ask(get())
         await ejected(worker, bad.endpoint)
         assert len(bad.requests) == 5
 
@@ -143,6 +155,53 @@ async def test_one_request_readmits_an_endpoint_that_is_well_again() -> None:
                 await client.ask(get())
         bodies = [(await client.ask(get())).body for _ in range(10)]
         assert bodies.count(b"well") == 5
+
+
+async def test_a_trial_that_is_cut_behind_its_head_has_failed() -> None:
+    async with (
+        Upstream(cuts) as bad,
+        Upstream(always(ok())) as good,
+        Worker(serving(bad, good), SHORT) as worker,
+    ):
+        async with asyncio.timeout(DEADLINE):
+            while not worker.findings.ejected or worker.findings.ejected[0].ejections < 4:
+                async with Client(worker.port) as client:
+                    with contextlib.suppress(Closed):
+                        await client.ask(get())
+        await worker.stop()
+        assert len(bad.requests) == 4 + worker.counter("ejections")
+
+
+async def test_a_response_without_end_readmits_an_endpoint() -> None:
+    well = False
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        if well:
+            await connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await connection.send(b"data: well\n\n")
+                    await pause(0.05)
+
+    async with (
+        Upstream(script) as sick,
+        Upstream(always(ok())) as good,
+        Worker(serving(sick, good), SHORT) as worker,
+    ):
+        async with Client(worker.port) as client:
+            for _ in range(10):
+                await client.ask(get())
+        await ejected(worker, sick.endpoint)
+        well = True
+        async with AsyncExitStack() as stack:
+            streams = len(sick.requests)
+            async with asyncio.timeout(DEADLINE):
+                while len(sick.requests) == streams:
+                    client = await stack.enter_async_context(Client(worker.port))
+                    await client.send(get())
+                    await client.message_head()
+            await ejected(worker)
 
 
 async def test_while_it_is_sick_each_trial_costs_one_request() -> None:
