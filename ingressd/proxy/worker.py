@@ -50,6 +50,9 @@ for a report of thousands."""
 ROUND = 100
 """Ticks after which all have been reported, however many there are."""
 
+UNREAD = 1 << 20
+"""Bytes that may wait for a controller that stands still; what is counted beyond them waits here and is added up."""
+
 FAILED_DRAIN = 2.0
 """Seconds for connections to end in a worker that is to be replaced: its share of new ones waits meanwhile."""
 
@@ -103,7 +106,7 @@ class Worker:
         now = context.now = context.look()
         registry = context.registry
         registry.tick(now)
-        if registry.news and not self._link.is_closing():
+        if registry.news and self._is_heard():
             registry.news = False
             self._link.write(frame(registry.findings(time.time())))
         for downstream in list(context.downstreams):
@@ -118,14 +121,19 @@ class Worker:
             self._seconds = seconds
             context.access_log.tick(seconds)
         context.log_writer.flush()
-        if self._more:
+        if self._more and self._is_heard():
             self._report_more()
         if self._ending and not context.downstreams and not self.gate.passthroughs and not len(self.gate):
             self._drained.set()
 
+    def _is_heard(self) -> bool:
+        """Whether the controller is there, and takes what it is told; towards the end it is told in any case."""
+        link = self._link
+        return not link.is_closing() and (self._ending or link.transport.get_write_buffer_size() <= UNREAD)
+
     def report(self) -> None:
         """Tells the controller what was counted, if it is there."""
-        if self._link.is_closing():
+        if not self._is_heard():
             return
         context = self.context
         states = {"idle": 0, "active": 0, "tunnel": 0}
@@ -163,8 +171,7 @@ class Worker:
         """Goes on with the requests that were too many for one report."""
         requests = self.context.metrics.take(self._share())
         self._more = self.context.metrics.waiting > 0
-        if not self._link.is_closing():
-            self._link.write(frame(Report(requests)))
+        self._link.write(frame(Report(requests)))
 
     async def drain(self, within: float, abandon: bool) -> None:
         """Accepts nothing more, and lets connections end `within` some seconds. `abandon`: nobody else has the

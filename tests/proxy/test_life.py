@@ -1,14 +1,21 @@
 """How a worker begins and ends: told over its link, ended by a message or the link's end."""
 
+import asyncio
 import contextlib
+import os
 import signal
+import socket
 
 import msgspec
 import pytest
 
-from ingressd.link import Drain
+from ingressd.link import Drain, Report, frames_from_worker
 from ingressd.model import Timeouts, Update
+from ingressd.proxy.worker import UNREAD
+from ingressd.proxy.worker import Worker as LivingWorker
+from ingressd.telemetry.logwriter import LogWriter
 from tests.kit import HOST, Client, Upstream, Worker, always, eventually, get, ok, serving
+from tests.kit.stream import DEADLINE
 from tests.kit.upstream import Connection
 from tests.kit.worker import SETTINGS
 
@@ -139,6 +146,31 @@ async def test_idle_connections_end_with_the_keep_alive_timeout_and_at_the_lates
         await worker.exited()
 
 
+async def test_a_tunnel_goes_on_while_all_else_ends_and_is_cut_after_the_time_to_drain() -> None:
+    async def echo(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while data := await connection.read_some():
+                await connection.send(data)
+
+    timeouts = Timeouts(keep_alive=0.1, drain=1.5)
+    async with (
+        Upstream(echo) as upstream,
+        Worker(serving(upstream), timeouts=timeouts) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.send(get("/", "Connection: Upgrade", "Upgrade: websocket"))
+        await client.message_head()
+        worker.unlink()
+        await eventually(worker.refuses_connections, "new connections are refused")
+        await client.send(b"still there?")
+        assert await client.read_exactly(12) == b"still there?"
+        assert worker.process.poll() is None
+        assert await client.ended()
+        await worker.exited()
+
+
 async def test_before_the_end_it_accepts_connections_and_asks_each_to_go() -> None:
     async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as early:
         await early.ask(get("/"))
@@ -150,6 +182,33 @@ async def test_before_the_end_it_accepts_connections_and_asks_each_to_go() -> No
                 assert await client.ended()
         assert worker.process.poll() is None
         assert len(upstream.connections) == 1, "connections to endpoints are kept"
+
+
+async def test_what_a_controller_that_stands_still_is_told_is_bounded_and_nothing_is_forgotten() -> None:
+    ours, theirs = socket.socketpair()
+    _, link = await asyncio.open_unix_connection(sock=theirs)
+    log = os.open(os.devnull, os.O_WRONLY)
+    writer = LogWriter(log)
+    worker = LivingWorker(SETTINGS, link, writer)
+    for _ in range(5_000):
+        worker.context.counters.requests += 1
+        worker.report()
+    assert UNREAD < link.transport.get_write_buffer_size() < 2 * UNREAD
+    assert worker.context.counters.requests > 0, "counted here meanwhile"
+
+    frames, found = frames_from_worker(), 0
+    reader, other = await asyncio.open_unix_connection(sock=ours)
+    async with asyncio.timeout(DEADLINE):
+        while found < 5_000:
+            for message in frames.feed(await reader.read(1 << 20)):
+                assert isinstance(message, Report)
+                found += sum(int(sample.value) for sample in message.counters if sample.name == "requests")
+            worker.report()
+    assert found == 5_000
+    for end in (link, other):
+        end.close()
+    writer.close(DEADLINE)
+    os.close(log)
 
 
 async def test_a_log_that_nobody_reads_does_not_keep_it_from_its_end() -> None:
