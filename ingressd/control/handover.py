@@ -23,8 +23,10 @@ from ingressd.control.sockets import ListenError
 
 FLAG = "--handover-socket"
 READY = b"ready"
-MAX_SOCKETS = 250
-"""In one message; the kernel takes 253 (SCM_MAX_FD)."""
+IN_ONE = 250
+"""Sockets in one message; the kernel takes 253 (SCM_MAX_FD)."""
+MORE, LAST = b"+", b"."
+"""What a message with sockets says: whether another one follows."""
 ANSWER = 5.0
 """Seconds until whoever listens there must have given its sockets."""
 
@@ -60,6 +62,8 @@ def take(path: str) -> Taken:
     if not os.access(Path(path).absolute().parent, os.W_OK | os.X_OK):
         raise ListenError(f"cannot listen on {path} ({FLAG}): there is no such directory, or none we may write to")
     connection = socket.socket(socket.AF_UNIX)
+    descriptors: list[int] = []
+    said = MORE
     try:
         connection.settimeout(ANSWER)
         try:
@@ -67,12 +71,16 @@ def take(path: str) -> Taken:
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             return Taken([], None)
-        _, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_SOCKETS)
+        while said == MORE:
+            said, given, _, _ = socket.recv_fds(connection, 1, IN_ONE)
+            descriptors += given
     except OSError as error:
         connection.close()
+        _close(descriptors)
         raise ListenError(f"cannot take over from {path} ({FLAG}): {error.strerror or error}") from error
-    if not descriptors:
+    if said != LAST or not descriptors:
         connection.close()
+        _close(descriptors)
         raise ListenError(
             f"cannot take over from {path} ({FLAG}): whoever listens there gives nothing; it belongs to another user, "
             "or another process is taking over right now"
@@ -81,6 +89,11 @@ def take(path: str) -> Taken:
     for sock in sockets:
         sock.setblocking(False)
     return Taken(sockets, connection)
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Offer:
@@ -137,7 +150,9 @@ class Offer:
             _log.warning("handover: process %d of user %d is refused: it is not of our user", process, user)
             return False
         _log.info("handover: process %d takes the listening sockets", process)
-        socket.send_fds(connection, [b"."], [sock.fileno() for sock in self._sockets])
+        given = [sock.fileno() for sock in self._sockets]
+        for at in range(0, len(given), IN_ONE):
+            socket.send_fds(connection, [MORE if at + IN_ONE < len(given) else LAST], given[at : at + IN_ONE])
         said = b""
         while piece := await asyncio.get_running_loop().sock_recv(connection, len(READY)):
             said += piece
