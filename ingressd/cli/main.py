@@ -6,6 +6,7 @@ asked for. Exit codes: 0 done, 2 what was asked for cannot be done (said in one 
 
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -21,8 +22,9 @@ COMMANDS = {
 }
 
 EXIT_UNUSABLE = 2
-EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+EXIT_SIGNAL = 128
+"""As shells have it: so many more than the number of the signal."""
+EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT
 
 
 class Command(Protocol):
@@ -32,6 +34,9 @@ class Command(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (default: the process's own) and gives the exit code."""
+    if arguments is None:
+        # The first process of a container ignores a signal without a handler (kill(2)), and would outlive its SIGTERM.
+        signal.signal(signal.SIGTERM, _terminated)
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     try:
         code = _dispatch(name, rest)
@@ -46,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone (`ingressd routes | head`); nothing more can be said on that stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _terminated(which: int, _: object) -> None:
+    """Until a command has a way of its own to end."""
+    sys.exit(EXIT_SIGNAL + which)
 
 
 def _dispatch(name: str, rest: Sequence[str]) -> int:

@@ -196,6 +196,22 @@ def test_a_signal_stops_in_order(manifests: Path, which: signal.Signals) -> None
             fetch(running.port, "/")
 
 
+def test_a_signal_before_it_serves_ends_it_as_well() -> None:
+    """Said by the exit code, not by the signal itself: as process 1 it would not die of that."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "ingressd", "run", "--manifests=-", "--http-port=0", "--healthz-port=0"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        # It reads to the end of standard input first, which does not come.
+        assert process.stdin is not None
+        until(lambda: int(Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1)
+        process.terminate()
+        assert process.wait(DEADLINE) == 128 + signal.SIGTERM
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 def test_ctrl_c_reaches_the_whole_process_group_and_nobody_prints_a_traceback(manifests: Path) -> None:
     with ingressd(REAL, manifests, "--workers=2") as running:
         running.ready()
