@@ -68,7 +68,7 @@ cdef class Stream(Pollable):
     cdef _shut_down(self)
     cpdef finish(self, error)
     @cython.locals(data=bytes)
-    cdef _read_rest(self)
+    cdef _read_rest(self, bint ended)
     @cython.locals(events=int)
     cdef _watch(self)
     cdef _fail(self, error)

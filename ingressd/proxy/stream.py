@@ -376,7 +376,8 @@ class Stream(Pollable):
             self._rest = True
         self._end(error)
 
-    def _read_rest(self) -> None:
+    def _read_rest(self, ended: bool) -> None:
+        """`ended`: the peer's end came in order, before its reset. Sending then meets EPIPE, and else ECONNRESET."""
         for _ in range(REST):
             if not self._reading:
                 return
@@ -385,6 +386,8 @@ class Stream(Pollable):
             except OSError:
                 return
             if not data:
+                if ended:
+                    self._protocol.eof_received()
                 return
             self._protocol.data_received(data)
 
@@ -403,7 +406,7 @@ class Stream(Pollable):
         try:
             try:
                 if self._rest:
-                    self._read_rest()
+                    self._read_rest(error is not None and error.errno == errno.EPIPE)
             finally:
                 self._protocol.connection_lost(error)
         finally:

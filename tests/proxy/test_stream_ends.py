@@ -214,6 +214,23 @@ async def test_what_the_peer_said_is_heard_though_it_takes_nothing_any_more(stag
     assert [what for what in recorder.ends if what != "pause"] == ["lost"]
 
 
+async def test_an_end_in_order_is_told_though_a_reset_follows_it(stage: Stage) -> None:
+    """A response that goes on to the end of the connection was complete, whatever the peer did not read."""
+    recorder = Recorder()
+    stream, peer = stage.stream(recorder)
+    ours = stream.get_extra_info("socket")
+    peer.send(b"all of it")
+    peer.shutdown(socket.SHUT_WR)
+    reset(peer)
+    reset_comes = select.poll()
+    reset_comes.register(ours, 0)  # POLLERR is always told
+    assert reset_comes.poll(10_000)
+    stream.write(b"x")
+    await eventually(lambda: recorder.lost)
+    assert recorder.received == b"all of it"
+    assert recorder.ends == ["eof", "lost"]
+
+
 @pytest.mark.parametrize("method", ["pause_reading", "close", "abort"])
 async def test_it_is_not_heard_by_who_does_not_listen(stage: Stage, method: str) -> None:
     recorder = Recorder()
