@@ -24,7 +24,7 @@ from ingressd.demo.upstream import Server
 from ingressd.http1 import grammar
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries
 from ingressd.model import AccessLogFormat
-from ingressd.proxy.exchange import REFUSED
+from ingressd.proxy.admission import REFUSED
 from ingressd.proxy.responses import CLIENT_TIMEOUT, STATUS, TUNNEL_TIMEOUT
 from ingressd.telemetry.accesslog import AccessLog
 from ingressd.telemetry.aggregate import Totals

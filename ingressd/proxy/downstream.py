@@ -24,6 +24,8 @@ from ingressd.proxy.responses import (
     SLOW_BODY,
     SLOW_HEAD,
     TOO_MANY_CONNECTIONS,
+    Answer,
+    failure,
     render,
 )
 from ingressd.telemetry.record import Record, new_record
@@ -348,9 +350,8 @@ class Downstream:
         record.request_id = context.request_id()
         accept = self._head.accept if self._head is not None else b""
         head_only = self._head is not None and self._head.method == b"HEAD"
-        data, length = render(
-            error.status, error.reason, error.detail, record.request_id, accept, b"Connection: close\r\n", head_only
-        )
+        answer = Answer(error.status, error.reason, error.detail)
+        data, length = render(answer, record.request_id, accept, b"Connection: close\r\n", head_only)
         record.bytes_sent = len(data)
         record.body_bytes_sent = length
         self.write(data)
@@ -364,13 +365,11 @@ class Downstream:
         context = self._context
         context.counters.connections_refused += 1
         record = Record(self.peer, context.look())
-        record.reason = TOO_MANY_CONNECTIONS
-        record.status = 503
+        answer = failure(TOO_MANY_CONNECTIONS)
+        record.reason = answer.reason
+        record.status = answer.status
         record.request_id = context.request_id()
-        connection = b"Connection: close\r\nRetry-After: 1\r\n"
-        data, length = render(
-            503, TOO_MANY_CONNECTIONS, DETAIL[TOO_MANY_CONNECTIONS], record.request_id, b"", connection, False
-        )
+        data, length = render(answer, record.request_id, b"", b"Connection: close\r\nRetry-After: 1\r\n")
         record.bytes_sent = len(data)
         record.body_bytes_sent = length
         self.write(data)

@@ -7,15 +7,14 @@ from ingressd.proxy.context cimport Context
 from ingressd.proxy.downstream cimport Downstream
 from ingressd.proxy.forwarded cimport untrusted_fields
 from ingressd.proxy.registry cimport ClusterState, EndpointState
+from ingressd.proxy.reply cimport Reply
 from ingressd.proxy.request_body cimport RequestBody, body_of
 from ingressd.proxy.tunnel cimport Tunnel
 from ingressd.proxy.upstream cimport Upstream
-from ingressd.routing.table cimport Decision, HostTable, Table
+from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record, new_attempt
 
 cdef bytes GET
-cdef int NONE
-cdef int LENGTH
 cdef int MAX_INTERIM
 
 
@@ -31,11 +30,9 @@ cdef class Exchange:
     cdef Attempt _attempt
     cdef double _attempt_started
     cdef bytes _request
-    cdef bytes _response
+    cdef Reply _reply
     cdef RequestBody _body
     cdef int _interim
-    cdef bint _chunked_response
-    cdef bint _until_close
     cdef bint _persist
     cdef bint _over
     cdef readonly bint request_done
@@ -47,8 +44,7 @@ cdef class Exchange:
     @cython.locals(body=RequestBody, end=Py_ssize_t, encoded=bytes, upstream=Upstream)
     cpdef Py_ssize_t receive(self, bytes data, Py_ssize_t start) except? -2
     @cython.locals(
-        head=RequestHead, context=Context, record=Record, path=bytes, decision=Decision, added=bytes,
-        downstream=Downstream, host=bytes, cluster=ClusterState, table=Table, virtual_host=HostTable,
+        head=RequestHead, record=Record, downstream=Downstream, added=bytes,
     )
     cpdef start(self)
     @cython.locals(context=Context, cluster=ClusterState, endpoint=EndpointState, attempt=Attempt, upstream=Upstream)
@@ -56,19 +52,17 @@ cdef class Exchange:
     @cython.locals(body=RequestBody, body_so_far=bytes)
     cdef _attach(self, Upstream upstream)
     cpdef bint wants_data(self)
-    @cython.locals(record=Record, request=RequestHead, persist=bint, framing=int, added=bytes, data=bytes)
+    @cython.locals(context=Context, downstream=Downstream, persist=bint, hsts=bytes, reply=Reply)
     cpdef responded(self, ResponseHead head, Body body)
     @cython.locals(attempt=Attempt, upstream=Upstream)
     cdef _note_head(self, int status)
-    @cython.locals(upstream=Upstream, attempt=Attempt)
+    @cython.locals(upstream=Upstream, attempt=Attempt, reply=Reply, size=Py_ssize_t)
     cpdef response_data(self, list payload)
     cpdef upstream_full(self)
     cpdef upstream_drained(self)
     cpdef client_full(self)
     cpdef client_drained(self)
-    @cython.locals(size=Py_ssize_t, piece=bytes, data=bytes, record=Record)
-    cdef _pass_on(self, list payload, bytes last)
-    @cython.locals(last=bytes, upstream=Upstream)
+    @cython.locals(upstream=Upstream, attempt=Attempt, reply=Reply, size=Py_ssize_t)
     cpdef response_done(self, list payload, bytes trailers, bint reusable)
     @cython.locals(upstream=Upstream)
     cdef _drop_upstream(self)

@@ -1,9 +1,10 @@
 """One request and its response.
 
 Theory of operation. The downstream connection makes an exchange when a request head is complete, feeds it what follows
-(`receive`), and gets it back by `Downstream.exchange_over`. In between the exchange finds a route, an endpoint and a
-connection (from the pool, or a new one by way of a task), sends the request, and passes the response on as it arrives.
-Nothing here waits: every method is called by a connection that has something to say, decides, and returns.
+(`receive`), and gets it back by `Downstream.exchange_over`. In between the exchange has the request admitted
+(`admission`), finds an endpoint and a connection (from the pool, or a new one by way of a task), sends the request, and
+passes the response on as it arrives (`reply`). Nothing here waits: every method is called by a connection that has
+something to say, decides, and returns.
 
 Rules of this file:
 - Until the first byte of a response has been seen, a failed attempt may be followed by another: with any method if
@@ -17,46 +18,37 @@ from typing import TYPE_CHECKING
 
 from ingressd import octets
 from ingressd.aio import spawn
-from ingressd.http1.body import LENGTH, NONE, Body
-from ingressd.http1.chunked import encode_chunk, encode_last_chunk
+from ingressd.http1.body import Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.grammar import GET
 from ingressd.http1.head import RequestHead, ResponseHead
-from ingressd.proxy.client_auth import FIELDS, Secured
+from ingressd.proxy.admission import admit
+from ingressd.proxy.client_auth import FIELDS
 from ingressd.proxy.context import Context
-from ingressd.proxy.forwarded import real_address, trusted_fields, untrusted_fields
-from ingressd.proxy.https import drop_hsts, location, told_https
+from ingressd.proxy.forwarded import trusted_fields, untrusted_fields
 from ingressd.proxy.registry import ClusterState, EndpointState
+from ingressd.proxy.reply import Reply
 from ingressd.proxy.request_body import body_of
 from ingressd.proxy.responses import (
-    BAD_PATH,
-    BAD_REQUEST,
     CLIENT_CLOSED,
     CONNECT_FAILED,
     CONNECT_TIMEOUT,
-    DETAIL,
-    METHOD_NOT_ALLOWED,
-    MISDIRECTED,
     NO_ENDPOINT,
-    NO_ROUTE,
     STATUS,
     TUNNEL_TIMEOUT,
     UPSTREAM_CLOSED,
+    Answer,
+    failure,
     render,
-    render_redirect,
 )
 from ingressd.proxy.tls_client import TlsFailed
 from ingressd.proxy.tunnel import Tunnel
 from ingressd.proxy.upstream import Upstream, open_upstream
-from ingressd.routing import InvalidPath, normal_path
 from ingressd.routing.table import Decision
 from ingressd.telemetry.record import Attempt, Record, new_attempt
 
 if TYPE_CHECKING:
     from ingressd.proxy.downstream import Downstream
-
-REFUSED = frozenset((b"CONNECT", b"TRACE"))
-"""Not an ingress's business: tunnels to places of the client's choice, and echoes of the fields added here."""
 
 BAD_REQUEST_STATUS = 400
 """Who cannot be understood once is not listened to again: the connection is closed."""
@@ -75,7 +67,6 @@ class Exchange:
         "_attempt",
         "_attempt_started",
         "_body",
-        "_chunked_response",
         "_cluster",
         "_context",
         "_decision",
@@ -85,10 +76,9 @@ class Exchange:
         "_over",
         "_persist",
         "_record",
+        "_reply",
         "_request",
-        "_response",
         "_unreachable",
-        "_until_close",
         "_upstream",
         "head_only",
         "request_done",
@@ -111,17 +101,14 @@ class Exchange:
         self._attempt_started = 0.0
         self._request = b""
         """The head as sent upstream."""
-        self._response = b""
-        """The head for the client, until it is written."""
+        self._reply: Reply | None = None
+        """The response, once there is one of an upstream that is not interim."""
         self._body = body_of(head)
         self.request_done = self._body.done
         """The whole request has been received."""
         self.responded_to = False
         self._interim = 0
         """How many 1xx responses there were."""
-        self._chunked_response = False
-        self._until_close = False
-        """For the client the response goes on to the end of the connection."""
         self._persist = False
         self._over = False
         self.head_only = head.method is not GET and head.method == b"HEAD"
@@ -148,66 +135,17 @@ class Exchange:
     def start(self) -> None:
         """Finds the route and makes the first attempt."""
         head = self._head
-        context = self._context
         record = self._record
         downstream = self._downstream
-        if head.trusted:
-            record.remote_address = real_address(record.remote_address, head.forwarded_for, context.trusts)
-            record.request_id = head.request_id or context.request_id()
-        else:
-            record.request_id = context.request_id()
-        if not head.idempotent and head.method in REFUSED:
-            self.respond(METHOD_NOT_ALLOWED)
-            return
-        path = head.path
-        if not head.path_normal:
-            try:
-                path = normal_path(path)
-            except InvalidPath:
-                self.respond(BAD_PATH)
-                return
-        host = head.host
-        table = context.table
-        virtual_host = table.exact_host(host)
-        decision: Decision | None
-        if virtual_host is not None:
-            decision = virtual_host.find(path)
-            if decision is None:
-                decision = table.default
-        else:
-            host = context.normal_host(host)
-            decision = table.lookup(host, path)
-        record.decision = decision
-        if downstream.secured is not None and self._refused(downstream.secured, host):
-            return
-        if decision is None:
-            self.respond(NO_ROUTE)
+        decision = admit(self._context, head, record, downstream.secured)
+        if not isinstance(decision, Decision):
+            self.respond(decision)
             return
         self._decision = decision
-        redirect = decision.https_redirect
-        if redirect is not None and downstream.secured is None and not told_https(head):
-            if head.host:
-                self.redirect(redirect.code, location(redirect, head.host, head.target))
-            else:
-                self.respond(BAD_REQUEST, "this is served over HTTPS only, and there is no Host to redirect to")
-            return
-        cluster: ClusterState | None = decision.cluster_state
-        if cluster is None or cluster.gone:
-            cluster = context.clusters.get(decision.cluster) if decision.cluster is not None else None
-            if cluster is None:
-                self.respond(NO_ENDPOINT)
-                return
-            decision.cluster_state = cluster
-        self._cluster = cluster
+        self._cluster = decision.cluster_state
         if head.trusted:
-            added = trusted_fields(
-                head,
-                downstream.peer,
-                record.remote_address,
-                downstream.scheme,
-                downstream.port,
-                record.request_id,
-            )
+            real = record.remote_address
+            added = trusted_fields(head, downstream.peer, real, downstream.scheme, downstream.port, record.request_id)
         else:
             added = untrusted_fields(head, downstream.client_fields, record.request_id)
         if downstream.secured is not None and downstream.secured.context.client_auth is not None:
@@ -215,20 +153,7 @@ class Exchange:
             added += downstream.secured.fields()
         self._request = head.forward(added)
         if not self._try(None, False):
-            self.respond(NO_ENDPOINT)
-
-    def _refused(self, secured: Secured, host: bytes) -> bool:
-        """Answers a request that must not go on over this TLS connection."""
-        reason = secured.refusal(host)
-        if reason is None:
-            return False
-        client_auth = secured.context.client_auth
-        if client_auth is not None and client_auth.error_page and reason != MISDIRECTED:
-            # Its characters have been checked where it was read.
-            self.redirect(302, client_auth.error_page.encode(), reason)
-        else:
-            self.respond(reason)
-        return True
+            self.respond(failure(NO_ENDPOINT))
 
     def _try(self, last: EndpointState | None, fresh: bool) -> bool:
         """Makes an attempt, after one on `last` that failed; `fresh` on a new connection. False without an endpoint."""
@@ -273,7 +198,7 @@ class Exchange:
                 # No endpoint is at fault, and none would do better.
                 if not self._over:
                     self._fail_attempt(error.reason)
-                    self.respond(error.reason)
+                    self.respond(failure(error.reason))
                 return
             context.counters.connect_failures += 1
             endpoint.unreachable(error)
@@ -299,7 +224,7 @@ class Exchange:
         if len(self._record.attempts) < self.tries() and self._try(endpoint, False):
             self._context.counters.retries += 1
             return
-        self.respond(reason)
+        self.respond(failure(reason))
 
     def _attach(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -340,45 +265,17 @@ class Exchange:
         """The head of the response is there; its body follows."""
         if self._over:
             return
-        record = self._record
-        request = self._head
+        context = self._context
+        downstream = self._downstream
         self.responded_to = True
         self._note_head(head.status)
         # The client may be sending a body nobody reads any more: then this connection has no future.
-        persist = request.persists() and self.request_done and not self._context.draining
-        framing = body.framing
-        if framing == NONE:
-            if head.status == 204:
-                added = b""
-            elif head.content_length >= 0:
-                added = octets.join([b"Content-Length: ", octets.decimal(head.content_length), b"\r\n"])
-            elif head.chunked and request.minor > 0:
-                added = b"Transfer-Encoding: chunked\r\n"
-            elif self.head_only or head.status == 304:
-                added = b""
-            else:
-                added = b"Content-Length: 0\r\n"
-        elif framing == LENGTH:
-            added = octets.join([b"Content-Length: ", octets.decimal(head.content_length), b"\r\n"])
-        elif request.minor > 0:
-            self._chunked_response = True
-            added = b"Transfer-Encoding: chunked\r\n"
-        else:
-            self._until_close = True
-            added = b""
-            persist = False
-        if not persist:
-            added += b"Connection: close\r\n"
-        elif request.minor == 0:
-            added += b"Connection: keep-alive\r\n"
-        self._persist = persist
-        if self._downstream.secured is not None and self._context.hsts:
-            drop_hsts(head)
-            added += self._context.hsts
-        data = head.forward(added)
-        record.bytes_sent += len(data)
-        # Kept until the first of the body is there: one write for both.
-        self._response = data
+        persist = self._head.persists() and self.request_done and not context.draining
+        hsts = context.hsts if downstream.secured is not None else b""
+        reply = Reply.__new__(Reply)
+        reply.begin(downstream, self._record, self._head, head, body.framing, persist, hsts)
+        self._reply = reply
+        self._persist = persist and not reply.until_close
 
     def _note_head(self, status: int) -> None:
         self._record.status = status
@@ -413,35 +310,22 @@ class Exchange:
             and self._context.moment - self._attempt_started >= attempt.header_time + LASTING
         ):
             self._proved(upstream)
-        self._pass_on(payload, b"")
-
-    def _pass_on(self, payload: list[bytes], last: bytes) -> None:
-        size = 0
-        for piece in payload:
-            size += len(piece)
-        if self._attempt is not None:
-            self._attempt.response_length += size
-        if self._chunked_response:
-            data = encode_chunk(payload) + last
-        elif len(payload) == 1:
-            data = payload[0]
-        else:
-            data = octets.join(payload)
-        record = self._record
-        record.body_bytes_sent += len(data)
-        record.bytes_sent += len(data)
-        if self._response:
-            data = octets.join([self._response, data])
-            self._response = b""
-        if data:
-            self._downstream.write(data)
+        reply = self._reply
+        if reply is not None:
+            size = reply.pass_on(payload)
+            if attempt is not None:
+                attempt.response_length += size
 
     def response_done(self, payload: list[bytes], trailers: bytes, reusable: bool) -> None:
         """The last of the response body. `reusable`: the upstream connection may serve another exchange."""
         if self._over:
             return
-        last = encode_last_chunk(trailers) if self._chunked_response else b""
-        self._pass_on(payload, last)
+        reply = self._reply
+        attempt = self._attempt
+        if reply is not None:
+            size = reply.end(payload, trailers)
+            if attempt is not None:
+                attempt.response_length += size
         self._close_attempt()
         upstream = self._upstream
         self._upstream = None
@@ -472,9 +356,9 @@ class Exchange:
             # Else it has closed an idle connection just as a request was on its way, or this request counts already.
             upstream.endpoint.failed()
         if self.responded_to:
-            if self._response:
+            if self._reply is not None and self._reply.unsent:
                 # Nothing of it has gone to the client yet.
-                self.respond(reason, detail)
+                self.respond(failure(reason, detail))
                 return
             # The client must not take what it has for the whole.
             self._record.reason = reason
@@ -488,7 +372,7 @@ class Exchange:
         ):
             self._context.counters.retries += 1
             return
-        self.respond(reason, detail)
+        self.respond(failure(reason, detail))
 
     def _may_repeat(self, nothing_sent: bool) -> bool:
         return (
@@ -578,14 +462,14 @@ class Exchange:
 
     # --- the end
 
-    def respond(self, reason: str, detail: str = "") -> None:
-        """Answers in place of an upstream. The cause decides the status; see `responses`."""
+    def respond(self, answer: Answer) -> None:
+        """Answers in place of an upstream."""
         self._close_attempt()
         self._drop_upstream()
         record = self._record
         head = self._head
-        record.reason = reason
-        record.status = STATUS[reason]
+        record.reason = answer.reason
+        record.status = answer.status
         self._persist = (
             head.persists() and self.request_done and not self._context.draining and record.status != BAD_REQUEST_STATUS
         )
@@ -594,33 +478,7 @@ class Exchange:
             connection = b"Connection: keep-alive\r\n"
         if self._downstream.secured is not None:
             connection += self._context.hsts
-        data, length = render(
-            record.status,
-            reason,
-            detail or DETAIL[reason],
-            record.request_id,
-            head.accept,
-            connection,
-            self.head_only,
-        )
-        record.bytes_sent += len(data)
-        record.body_bytes_sent += length
-        self._downstream.write(data)
-        self._finish()
-
-    def redirect(self, status: int, where: bytes, reason: str = "") -> None:
-        """Sends the client elsewhere; `reason` if that is because something is wrong."""
-        record = self._record
-        head = self._head
-        record.reason = reason
-        record.status = status
-        self._persist = head.persists() and self.request_done and not self._context.draining
-        connection = b"" if self._persist else b"Connection: close\r\n"
-        if self._persist and head.minor == 0:
-            connection = b"Connection: keep-alive\r\n"
-        if self._downstream.secured is not None:
-            connection += self._context.hsts
-        data, length = render_redirect(status, where, record.request_id, head.accept, connection, self.head_only)
+        data, length = render(answer, record.request_id, head.accept, connection, self.head_only)
         record.bytes_sent += len(data)
         record.body_bytes_sent += length
         self._downstream.write(data)
@@ -636,7 +494,7 @@ class Exchange:
             self._drop_upstream()
             self._cut()
         else:
-            self.respond(reason, detail)
+            self.respond(failure(reason, detail))
 
     def _drop_upstream(self) -> None:
         upstream = self._upstream
@@ -659,7 +517,7 @@ class Exchange:
         """Ends without a complete response, so that the client sees that it is not: by its framing, or by a reset where
         that says nothing. A reset also destroys what is on its way of responses before, so it is the exception."""
         self._persist = False
-        if self._until_close or self.tunnel is not None:
+        if self.tunnel is not None or (self._reply is not None and self._reply.until_close):
             self._downstream.cut()
         self._finish()
 

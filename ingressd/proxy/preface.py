@@ -13,7 +13,7 @@ from ingressd.proxy.downstream import Downstream
 from ingressd.proxy.gate import Gate
 from ingressd.proxy.passthrough import Passthrough
 from ingressd.proxy.proxy_protocol import Connection, ProxyHeaderError, read_proxy_header
-from ingressd.proxy.responses import DETAIL, PLAIN_HTTP, STATUS, render
+from ingressd.proxy.responses import PLAIN_HTTP, failure, render
 from ingressd.proxy.tls_server import TlsServer
 from ingressd.proxy.tls_table import PROTOCOLS
 
@@ -158,13 +158,5 @@ class Preface:
     def _answer_plain(self) -> None:
         """Plain HTTP where TLS is spoken: said so in HTTP, as nginx does."""
         context = self._gate.context
-        data, _ = render(
-            STATUS[PLAIN_HTTP],
-            PLAIN_HTTP,
-            DETAIL[PLAIN_HTTP],
-            context.request_id(),
-            b"",
-            b"Connection: close\r\n",
-            False,
-        )
+        data, _ = render(failure(PLAIN_HTTP), context.request_id(), b"", b"Connection: close\r\n")
         self._refuse(PLAIN_HTTP, data)

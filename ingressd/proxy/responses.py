@@ -4,6 +4,7 @@ The word (`reason`) is the same in the body, the access log and the metrics.
 """
 
 import json
+from dataclasses import dataclass
 from email.utils import formatdate
 from html import escape
 from http import HTTPStatus
@@ -105,38 +106,56 @@ def prefers_json(accept: bytes) -> bool:
     return b"json" in accept and b"text/html" not in accept
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response of our own."""
+
+    status: int
+    reason: str
+    """Empty where nothing is wrong."""
+    detail: str
+    """One sentence."""
+    location: bytes = b""
+    """Where the client is sent: a URL fit for a field."""
+
+
+def failure(reason: str, detail: str = "") -> Answer:
+    """What a cause leads to. `detail` in place of the usual sentence."""
+    return Answer(STATUS[reason], reason, detail or DETAIL[reason])
+
+
+def redirect(status: int, location: bytes, reason: str = "") -> Answer:
+    """Sends the client elsewhere; with a reason if that is because something is wrong."""
+    return Answer(status, reason, f"what you look for is at {location.decode('latin-1')}", location)
+
+
 def render(
-    status: int, reason: str, detail: str, request_id: bytes, accept: bytes, connection: bytes, head_only: bool
+    answer: Answer, request_id: bytes, accept: bytes, connection: bytes, head_only: bool = False
 ) -> tuple[bytes, int]:
-    """A whole response and the length of its body. `connection` are whole field lines; `detail` one sentence."""
+    """A whole response and the length of its body. `connection` are whole field lines."""
+    status = answer.status
+    reason = answer.reason or "redirect"
     title = f"{status} {phrase(status)}"
     identifier = request_id.decode("latin-1")
     if prefers_json(accept):
         kind = b"application/json"
-        fields = {"status": status, "reason": reason, "message": detail, "requestId": identifier}
+        fields = {"status": status, "reason": reason, "message": answer.detail, "requestId": identifier}
         body = json.dumps(fields).encode() + b"\n"
     else:
         kind = b"text/html; charset=utf-8"
         body = (
             f"<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n"
-            f"<p>{escape(detail)} ({reason})</p>\n<p>Request {escape(identifier)}</p>\n"
+            f"<p>{escape(answer.detail)} ({reason})</p>\n<p>Request {escape(identifier)}</p>\n"
         ).encode()
     allow = _ALLOW if status == 405 else b""
-    head = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
+    location = b"Location: %b\r\n" % answer.location if answer.location else b""
+    head = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b%b\r\n" % (
         title.encode(),
         formatdate(usegmt=True).encode(),
         kind,
         len(body),
         allow,
         connection,
+        location,
     )
     return (head, 0) if head_only else (head + body, len(body))
-
-
-def render_redirect(
-    status: int, location: bytes, request_id: bytes, accept: bytes, connection: bytes, head_only: bool
-) -> tuple[bytes, int]:
-    """As `render`, for a response that sends the client to `location`, a URL fit for a field."""
-    connection += b"Location: %b\r\n" % location
-    where = location.decode("latin-1")
-    return render(status, "redirect", f"what you look for is at {where}", request_id, accept, connection, head_only)

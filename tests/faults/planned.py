@@ -41,9 +41,9 @@ class Plan:
     method: str
     version: str
     request_framing: str
-    request_body: bytes
+    request_body: bytes = field(repr=False)
     response_framing: str
-    response_body: bytes
+    response_body: bytes = field(repr=False)
     interim: int
     fault: str
     """Of the upstream; empty for none."""
