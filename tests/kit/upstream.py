@@ -124,6 +124,11 @@ class Upstream:
         self._socket.close()
         if self._errors and error is None:
             raise self._errors[0]
+        if self._errors and error is not None:
+            # What the proxy is blamed for may have begun here.
+            error.add_note(
+                f"{len(self._errors)} scripts of {self.endpoint} had failed, the first with {self._errors[0]!r}"
+            )
 
     def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(work)
