@@ -29,7 +29,15 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 """Those that TLS 1.3 has signatures for (RFC 8446 section 4.2.3)."""
 _WEAK_HASHES = ("md5", "sha1")
 
-_KEY_BLOCK = re.compile(rb"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY)-----.*?-----END (?P=kind)-----", re.DOTALL)
+_KEY_BEGIN = re.compile(rb"-----BEGIN (?P<kind>[A-Z ]{0,32}PRIVATE KEY)-----")
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises where it cannot read a certificate or a list, now or when it is asked for a part of it."""
 
 
 class Unusable(Exception):
@@ -46,8 +54,8 @@ def read_certificate(secret: Secret) -> Certificate:
     chain = _certificates(secret, CERTIFICATE)
     key = _private_key(secret)
     leaf = _leaf(chain, key)
-    _check_strength(leaf)
     served = _ordered(leaf, chain)
+    _check_strength(served)
     return Certificate(
         SecretName(secret.namespace, secret.name),
         b"".join(one.public_bytes(serialization.Encoding.PEM) for one in served),
@@ -78,7 +86,7 @@ def read_trust_bundle(secret: Secret) -> TrustBundle:
         for block in blocks:
             try:
                 x509.load_pem_x509_crl(block)
-            except ValueError:
+            except _UNREADABLE:
                 raise Unusable(REVOKED, f"{REVOKED} has a list of revoked certificates that cannot be read") from None
         revoked = b"\n".join(blocks) + b"\n"
     return TrustBundle(SecretName(secret.namespace, secret.name), authorities, revoked)
@@ -91,7 +99,15 @@ def covers(certificate: Certificate, host: str) -> bool:
 
 def _blocks(data: bytes, kind: bytes) -> list[bytes]:
     """The PEM blocks of one kind (RFC 7468)."""
-    return re.findall(rb"-----BEGIN %b-----.*?-----END %b-----" % (kind, kind), data, re.DOTALL)
+    begin, end = b"-----BEGIN %b-----" % kind, b"-----END %b-----" % kind
+    found = []
+    start = data.find(begin)
+    # No pattern: where many begin and none ends, each would be looked for to the end.
+    while start >= 0 and (stop := data.find(end, start)) >= 0:
+        stop += len(end)
+        found.append(data[start:stop])
+        start = data.find(begin, stop)
+    return found
 
 
 def _value(secret: Secret, key: str) -> bytes:
@@ -113,9 +129,9 @@ def _certificates(secret: Secret, key: str) -> list[x509.Certificate]:
     for at, block in enumerate(blocks):
         try:
             one = x509.load_pem_x509_certificate(block)
-            one.public_key()
-            _names(one)
-        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
+            # All that is looked at later: much of it is read only then.
+            one.public_key(), one.subject, one.issuer, one.not_valid_before_utc, one.not_valid_after_utc, _names(one)
+        except _UNREADABLE:
             which = f"certificate {at + 1} of {len(blocks)}" if len(blocks) > 1 else "a certificate"
             raise Unusable(key, f"has {which} in {key} that cannot be read") from None
         found.append(one)
@@ -123,12 +139,14 @@ def _certificates(secret: Secret, key: str) -> list[x509.Certificate]:
 
 
 def _private_key(secret: Secret) -> PrivateKeyTypes:
-    block = _KEY_BLOCK.search(_value(secret, KEY))
-    if block is None:
+    data = _value(secret, KEY)
+    begin = _KEY_BEGIN.search(data)
+    blocks = _blocks(data[begin.start() :], begin["kind"]) if begin is not None else []
+    if not blocks:
         raise Unusable(KEY, f"has no private key in {KEY}: write PEM, which begins with BEGIN PRIVATE KEY")
     try:
         # What the library would validate takes a second for a long key; _fits does what is needed.
-        key = serialization.load_pem_private_key(block[0], None, unsafe_skip_rsa_key_validation=True)
+        key = serialization.load_pem_private_key(blocks[0], None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise Unusable(KEY, f"has a {KEY} that is encrypted: write it without a password") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -155,7 +173,8 @@ def _is_whole(key: rsa.RSAPrivateKey) -> bool:
     numbers = key.private_numbers()
     p, q, d, public = numbers.p, numbers.q, numbers.d, numbers.public_numbers
     return (
-        p * q == public.n
+        min(p, q) > 1
+        and p * q == public.n
         and d * public.e % (p - 1) == 1
         and d * public.e % (q - 1) == 1
         and numbers.dmp1 == d % (p - 1)
@@ -168,19 +187,25 @@ def _encoded(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _check_strength(leaf: x509.Certificate) -> None:
-    """Raises Unusable for what OpenSSL refuses to serve."""
-    key = leaf.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
-        raise Unusable(CERTIFICATE, f"has an RSA key of {key.key_size} bits: {LEAST_RSA_BITS} are the least")
-    if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, _CURVES):
-        raise Unusable(CERTIFICATE, f"has a key on the curve {key.curve.name}: use P-256, P-384 or P-521")
-    try:
-        used = leaf.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return
-    if used is not None and used.name in _WEAK_HASHES:
-        raise Unusable(CERTIFICATE, f"has a certificate signed with {used.name.upper()}, which no client trusts")
+def _check_strength(served: Sequence[x509.Certificate]) -> None:
+    """Raises Unusable for what OpenSSL refuses to serve: the leaf, which comes first, or one of its issuers."""
+    curve = getattr(served[0].public_key(), "curve", None)
+    if curve is not None and not isinstance(curve, _CURVES):
+        raise Unusable(CERTIFICATE, f"has a key on the curve {curve.name}: use P-256, P-384 or P-521")
+    for one in served:
+        of_leaf = one is served[0]
+        key = one.public_key()
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
+            which = "an RSA key" if of_leaf else "an issuer with an RSA key"
+            raise Unusable(CERTIFICATE, f"has {which} of {key.key_size} bits: {LEAST_RSA_BITS} are the least")
+        try:
+            used = one.signature_hash_algorithm
+        except UnsupportedAlgorithm:
+            continue
+        # Nobody looks at the signature of a root.
+        if used is not None and used.name in _WEAK_HASHES and (of_leaf or one.subject != one.issuer):
+            which = "a certificate" if of_leaf else "an issuer whose certificate is"
+            raise Unusable(CERTIFICATE, f"has {which} signed with {used.name.upper()}, which no client trusts")
 
 
 def _ordered(leaf: x509.Certificate, chain: Sequence[x509.Certificate]) -> list[x509.Certificate]:
