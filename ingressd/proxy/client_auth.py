@@ -97,9 +97,10 @@ class Secured:
         if self.verdict and not (wanted.mode is ClientAuthMode.OPTIONAL_NO_CA and self.verdict in WITHOUT_AUTHORITY):
             return CLIENT_CERTIFICATE
         shown = self._object.getpeercert(binary_form=True)
-        if shown is None:
-            return NO_CLIENT_CERTIFICATE if wanted.mode is ClientAuthMode.ON else None
-        if wanted.common_names and not matches(common_name(shown), wanted.common_names):
+        if shown is None and wanted.mode is ClientAuthMode.ON:
+            return NO_CLIENT_CERTIFICATE
+        # Who shows nothing has no name, where certificates are optional too; as with ingress-nginx.
+        if wanted.common_names and (shown is None or not matches(common_name(shown), wanted.common_names)):
             return CLIENT_NOT_ALLOWED
         return None
 
@@ -139,12 +140,12 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def common_name(certificate: bytes) -> str:
     """Of the subject of a certificate (DER); the last one if there are several, empty if there is none."""
-    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
     from cryptography.x509.oid import NameOID
 
     try:
         names = load_der_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:
+    except (ValueError, InvalidVersion):
         return ""
     return str(names[-1].value) if names else ""
 
@@ -153,13 +154,13 @@ def distinguished_names(certificate: bytes) -> tuple[bytes, bytes]:
     """Subject and issuer of a certificate (DER) as RFC 2253 writes them, in OpenSSL's manner: what is not printable
     ASCII is escaped, so that no name can end a field line."""
     # Here and not above: it takes megabytes, and few workers need it.
-    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     try:
         parsed = load_der_x509_certificate(certificate)
         return _written(parsed.subject), _written(parsed.issuer)
-    except ValueError:
-        # OpenSSL takes names that cryptography finds malformed; no more is said of them.
+    except (ValueError, InvalidVersion):
+        # OpenSSL takes names and versions that cryptography finds malformed; no more is said of them.
         return b"", b""
 
 

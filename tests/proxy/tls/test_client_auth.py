@@ -6,10 +6,11 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from ingressd.model import ClientAuth, ClientAuthMode, Snapshot, TlsHost
-from ingressd.proxy.client_auth import distinguished_names, matches
+from ingressd.proxy.client_auth import common_name, distinguished_names, matches
 from tests.kit import Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import LOCAL, connected, fetch, secured, settings, unverified
@@ -159,8 +160,11 @@ async def test_common_names_and_error_pages(pki: Pki) -> None:
         for issued in (pki.client, None, pki.stranger):
             answer = await fetch(worker.tls_port, client(pki, issued))
             assert (answer.status, answer.fields["location"]) == (302, "https://x.example/why")
-        await worker.publish(asking(pki, upstream, ON, common_names=("bob",)))
-        assert (await fetch(worker.tls_port, client(pki, pki.client))).status == 403
+        for mode in ClientAuthMode:
+            await worker.publish(asking(pki, upstream, ON, mode=mode, common_names=("bob",)))
+            assert (await fetch(worker.tls_port, client(pki, pki.client))).status == 403
+            status = 400 if mode is ClientAuthMode.ON else 403
+            assert (await fetch(worker.tls_port, client(pki, None))).status == status
 
 
 async def test_who_cannot_be_verified_does_not_pass(pki: Pki) -> None:
@@ -194,6 +198,11 @@ def test_names_are_written_as_openssl_writes_them() -> None:
     assert issuer == b"CN=Test CA"
     assert ObjectIdentifier("2.5.4.3") == NameOID.COMMON_NAME
     assert distinguished_names(b"nonsense") == (b"", b"")
+    version_6 = (
+        Authority().certificate.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05")
+    )
+    assert distinguished_names(version_6) == (b"", b"")
+    assert common_name(version_6) == ""
 
 
 def test_a_dot_stands_for_one_character() -> None:
