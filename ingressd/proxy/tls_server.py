@@ -11,6 +11,10 @@ from ingressd.proxy.tls_table import ServerContext
 if TYPE_CHECKING:
     from ingressd.proxy.gate import Gate
 
+AHEAD = 64 * 1024
+"""Bytes that may wait for their turn with a ClientHello; then reading stops. Early data, which may follow one though
+nobody takes it, is at most 16 KiB with most clients."""
+
 
 class TlsServer(TlsTransport):
     """Made by `Preface` once it is known whom the client wants, and with which certificate."""
@@ -43,6 +47,8 @@ class TlsServer(TlsTransport):
         if self._hello:
             # It is not its turn yet.
             self._hello += data
+            if len(self._hello) > AHEAD and self.tcp is not None:
+                self.tcp.pause_reading()
         else:
             TlsTransport.data_received(self, data)
 
@@ -50,6 +56,8 @@ class TlsServer(TlsTransport):
         """The step that costs something: a signature, and what goes with it."""
         hello = self._hello
         self._hello = b""
+        if len(hello) > AHEAD and self.tcp is not None and not self._closing:
+            self.tcp.resume_reading()
         keys = self._entry.keys
         lent = keys is not None and len(self._ticket_name) > 0 and keys.lend(self._ticket_name)
         try:

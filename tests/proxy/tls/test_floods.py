@@ -113,6 +113,24 @@ async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
         assert any(flooded <= max(2 * quiet, FLOOR) for quiet, flooded in rounds), f"p99 before and during: {rounds}"
 
 
+async def test_what_is_sent_before_its_turn_is_not_kept(pki: Pki) -> None:
+    """Else a few hundred clients that never get through fill the memory: 200 of them send as much as is taken."""
+    async with (
+        Worker(secured(serving(), pki.web.model("web")), settings()) as worker,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        before = worker.resident()
+        waiting = [await stack.enter_async_context(Client(worker.tls_port)) for _ in range(200)]
+        data = HELLO + 128 * (b"\x17\x03\x03\x40\x00" + bytes(16384))
+        await asyncio.gather(*(push(each, data) for each in waiting))
+        assert worker.resident() - before < 200 * 2**20
+
+
+async def push(client: Client, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):
+        await client.send(data)
+
+
 async def test_many_handshakes_at_once_take_turns_with_requests(pki: Pki) -> None:
     async with (
         Upstream(always(ok(b"hello"))) as upstream,
