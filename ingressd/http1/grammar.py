@@ -75,7 +75,9 @@ class Known(IntEnum):
     TE = 6
     EXPECT = 7
     HOP = 8
-    """Others that concern one connection only, or that must not reach an application (`Proxy`: CVE-2016-5385)."""
+    """Others that concern one connection only, or that must not reach an application as they came: `Proxy`
+    (CVE-2016-5385), and ssl-client-*, what we say of a client's certificate. Trusted proxies hand on what their clients
+    say in these, so they are not believed either."""
     # Up to here: never forwarded as they came, except Host and Expect.
     REFERER = 9
     USER_AGENT = 10
@@ -89,8 +91,7 @@ class Known(IntEnum):
     SCHEME = 18
     REAL_IP = 19
     FORWARDED_OTHER = 20
-    """Forwarded (RFC 7239), X-Original-Forwarded-For, all other X-Forwarded-*, and ssl-client-*, what a proxy says of
-    its client's certificate."""
+    """Forwarded (RFC 7239), X-Original-Forwarded-For, and all other X-Forwarded-*."""
 
 
 KNOWN: dict[bytes, int] = {
@@ -122,10 +123,10 @@ KNOWN: dict[bytes, int] = {
         b"x-real-ip": Known.REAL_IP,
         b"forwarded": Known.FORWARDED_OTHER,
         b"x-original-forwarded-for": Known.FORWARDED_OTHER,
-        b"ssl-client-verify": Known.FORWARDED_OTHER,
-        b"ssl-client-subject-dn": Known.FORWARDED_OTHER,
-        b"ssl-client-issuer-dn": Known.FORWARDED_OTHER,
-        b"ssl-client-cert": Known.FORWARDED_OTHER,
+        b"ssl-client-verify": Known.HOP,
+        b"ssl-client-subject-dn": Known.HOP,
+        b"ssl-client-issuer-dn": Known.HOP,
+        b"ssl-client-cert": Known.HOP,
     }.items()
 }
 
