@@ -73,7 +73,7 @@ bench-tls: build ## Measure what TLS costs beside nginx: requests, handshakes, m
 	@$(BIN)/python loadtest/bench_tls.py $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: build $(VENV)/.bench ## Measure all beside nginx, HAProxy, Envoy and Caddy, in 25 min, and write it up
+bench-peers: build $(VENV)/.bench ## Measure all beside nginx, HAProxy, Envoy and Caddy, in 30 min, and write it up
 	@$(BIN)/python loadtest/compare.py $(ARGS)
 
 .PHONY: loadtest

@@ -1,4 +1,4 @@
-"""Checks that proxies do the same work: that each answers as its upstream does, and asks it the same.
+"""Checks that proxies do the same work by HTTP and HTTPS: that each answers as its upstream does, and asks it the same.
 
 What may differ is in MAY_DIFFER, with why; everything else has to be the same byte for byte.
 """
@@ -6,11 +6,12 @@ What may differ is in MAY_DIFFER, with why; everything else has to be the same b
 import contextlib
 import hashlib
 import http.client
-import socket
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import generators
 import rig
 from rig import ECHO_HOST, LOOPBACK, Process, RigError, Upstreams
 
@@ -26,6 +27,8 @@ MAY_DIFFER = {
 """Names of fields, of requests and of responses, that are not compared."""
 REQUEST_ID = "x-request-id"
 TIMEOUT = 30.0
+HANDSHAKES = 0.2
+"""Seconds of handshakes of each kind."""
 LOG_WITHIN = 10.0
 """Seconds until a request is in the access log."""
 
@@ -71,27 +74,48 @@ class Answer(NamedTuple):
     hash: str
 
 
-def check(processes: Sequence[Process], upstreams: Upstreams) -> list[str]:
-    """What is not alike, in words; nothing if all is well."""
+class Side(NamedTuple):
+    """One of the two ports of a proxy. Over TLS there is a context."""
+
+    port: int
+    context: ssl.SSLContext | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.context is None else "https"
+
+
+def check(processes: Sequence[Process], upstreams: Upstreams, context: ssl.SSLContext) -> list[str]:
+    """What is not alike, in words; nothing if all is well. The context is to take the one certificate of all alone."""
     wrong = []
-    direct = {asked: _ask(upstreams.responses, asked) for asked in ASKED}
+    direct = {asked: _ask(Side(upstreams.responses), asked) for asked in ASKED}
     for process in processes:
-        for asked, expected in direct.items():
-            wrong += _about(process, asked, differences(expected, _ask(process.port, asked)))
-        ids = set()
-        for spoofed in ((), SPOOFED, SPOOFED):
-            fields = (*OWN, *spoofed)
-            received = _received(process, fields)
-            problems, number = forwarding(fields, received, process.port)
-            ids.add(number)
-            wrong += _about(process, Asked("POST", "/asked?a=b%20c"), problems)
-        if len(ids) != 3 or "chosen-by-the-client" in ids:
-            wrong.append(f"{process.name}: {REQUEST_ID} is not new in each request: {sorted(ids)}")
-        if (status := _ask(process.port, Asked("GET", "/"), "nobody.example").status) != 404:
-            wrong.append(f"{process.name}: {status} for a host that is not configured, not 404")
-        wrong += [f"{process.name}: {problem}" for problem in _websocket(process)]
-        wrong += [f"{process.name}: {problem}" for problem in _log(process)]
+        for side in (Side(process.port), Side(process.https_port, context)):
+            wrong += [f"{process.name}: {side.scheme}: {problem}" for problem in _wrong(process, side, direct)]
+        for resume in (False, True):
+            try:
+                generators.handshakes(process, HANDSHAKES, resume)
+            except RigError as error:
+                wrong.append(str(error))
     return wrong
+
+
+def _wrong(process: Process, side: Side, direct: Mapping[Asked, Answer]) -> Iterator[str]:
+    """By one of its ports."""
+    for asked, expected in direct.items():
+        yield from _about(asked, differences(expected, _ask(side, asked)))
+    ids = set()
+    for spoofed in ((), SPOOFED, SPOOFED):
+        fields = (*OWN, *spoofed)
+        problems, number = forwarding(fields, _received(side, fields), side.port, side.scheme)
+        ids.add(number)
+        yield from _about(Asked("POST", "/asked?a=b%20c"), problems)
+    if len(ids) != 3 or "chosen-by-the-client" in ids:
+        yield f"{REQUEST_ID} is not new in each request: {sorted(ids)}"
+    if (status := _ask(side, Asked("GET", "/"), "nobody.example.com").status) != 404:
+        yield f"{status} for a host that is not configured, not 404"
+    yield from _websocket(side)
+    yield from _log(process, side)
 
 
 def differences(expected: Answer, got: Answer) -> list[str]:
@@ -104,13 +128,13 @@ def differences(expected: Answer, got: Answer) -> list[str]:
     return found + _fields(expected.fields, got.fields)
 
 
-def forwarding(sent: Sequence[tuple[str, str]], received: bytes, port: int) -> tuple[list[str], str]:
+def forwarding(sent: Sequence[tuple[str, str]], received: bytes, port: int, scheme: str) -> tuple[list[str], str]:
     """What is wrong with a request for /asked?a=b%20c of ECHO_HOST as the upstream received it; and its request id."""
     head, _, body = received.partition(b"\r\n\r\n")
     line, *lines = head.decode("latin-1").split("\r\n")
     got = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     ids = [value for name, value in got if name == REQUEST_ID]
-    added = dict.fromkeys(("x-forwarded-proto", "x-forwarded-scheme", "x-scheme"), "http")
+    added = dict.fromkeys(("x-forwarded-proto", "x-forwarded-scheme", "x-scheme"), scheme)
     added |= {"x-real-ip": LOOPBACK, "x-forwarded-for": LOOPBACK}
     added |= {"x-forwarded-host": ECHO_HOST, "x-forwarded-port": str(port)}
     expected = [("host", ECHO_HOST), ("content-length", str(len(_BODY))), *added.items()]
@@ -141,17 +165,12 @@ def _fields(expected: Fields, got: Fields) -> list[str]:
     return missing + more
 
 
-def _about(process: Process, asked: Asked, problems: Sequence[str]) -> list[str]:
-    return [f"{process.name}: {asked.method} {asked.path}: {problem}" for problem in problems]
+def _about(asked: Asked, problems: Sequence[str]) -> list[str]:
+    return [f"{asked.method} {asked.path}: {problem}" for problem in problems]
 
 
-@contextlib.contextmanager
-def _connected(port: int) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT)
-    try:
-        yield connection
-    finally:
-        connection.close()
+def _connected(side: Side, host: str) -> contextlib.closing[http.client.HTTPConnection]:
+    return contextlib.closing(rig.connected(side.port, host, TIMEOUT, side.context))
 
 
 def _send(
@@ -167,9 +186,10 @@ def _send(
     return connection.getresponse()
 
 
-def _ask(port: int, asked: Asked, host: str = "") -> Answer:
-    with _connected(port) as connection:
-        response = _send(connection, asked, host or rig.host(0), bytes(asked.body) if asked.body else None)
+def _ask(side: Side, asked: Asked, host: str = "") -> Answer:
+    host = host or rig.host(0)
+    with _connected(side, host) as connection:
+        response = _send(connection, asked, host, bytes(asked.body) if asked.body else None)
         digest, length = hashlib.sha256(), 0
         while piece := response.read(1 << 16):
             digest.update(piece)
@@ -177,34 +197,34 @@ def _ask(port: int, asked: Asked, host: str = "") -> Answer:
         return Answer(response.status, response.getheaders(), length, digest.hexdigest())
 
 
-def _received(process: Process, fields: tuple[tuple[str, str], ...]) -> bytes:
+def _received(side: Side, fields: tuple[tuple[str, str], ...]) -> bytes:
     """What reaches the upstream of a request with a body."""
-    with _connected(process.port) as connection:
+    with _connected(side, ECHO_HOST) as connection:
         return _send(connection, Asked("POST", "/asked?a=b%20c", fields=fields), ECHO_HOST, _BODY).read()
 
 
-def _websocket(process: Process) -> list[str]:
+def _websocket(side: Side) -> list[str]:
     """A handshake and one message."""
-    with socket.create_connection((LOOPBACK, process.port), TIMEOUT) as connection:
-        connection.sendall(
+    with _connected(side, ECHO_HOST) as client:
+        client.sock.sendall(
             f"GET / HTTP/1.1\r\nHost: {ECHO_HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        file = connection.makefile("rb")
+        file = client.sock.makefile("rb")
         head = b"".join(iter(file.readline, b"\r\n"))
         if not head.startswith(b"HTTP/1.1 101 ") or b": s3pplmbitxaq9kygzzhzrbk+xoo=" not in head.lower():
             return [f"the WebSocket handshake was answered with {head!r}"]
         masked = bytes(octet ^ mask for octet, mask in zip(b"hello", (1, 2, 3, 4, 1), strict=True))
-        connection.sendall(bytes((0x81, 0x85, 1, 2, 3, 4)) + masked)
+        client.sock.sendall(bytes((0x81, 0x85, 1, 2, 3, 4)) + masked)
         if (echo := file.read(7)) != b"\x81\x05hello":
             return [f"the echo of a WebSocket message was {echo!r}"]
     return []
 
 
-def _log(process: Process) -> list[str]:
+def _log(process: Process, side: Side) -> list[str]:
     """That a request is in the access log, once, with method and status."""
     path = f"/logged-{time.time_ns()}"
-    _ask(process.port, Asked("GET", path))
+    _ask(side, Asked("GET", path))
     end = time.monotonic() + LOG_WITHIN
     while time.monotonic() < end:
         found = [line for line in process.log.read_text(errors="replace").splitlines() if path in line]

@@ -4,10 +4,10 @@
     make bench-peers
     make bench-peers ARGS="--only 'get-*' --peers nginx,haproxy --rounds 9"
 
-Each proxy has one worker, the same upstream, hosts, added fields and an access log in a file; what they answer and
-forward is compared before anything is measured. Then each cell of the matrix is measured in rounds, in each of which
-every proxy has one turn, in changing order. Figures go to loadtest/results/, with plots; those of a whole run also
-into docs/performance.md.
+Each proxy has one worker, the same upstream, hosts, certificate, added fields and an access log in a file; what they
+answer and forward is compared before anything is measured. Then each cell of the matrix is measured in rounds, in each
+of which every proxy has one turn, in changing order. Figures go to loadtest/results/, with plots; those of a whole run
+also into docs/performance.md.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import alike
+import certificate
 import figures
 import matrix
 import peers
@@ -152,9 +153,12 @@ def _measured(options: Options) -> Document:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ingressd-bench-")))
         upstreams = stack.enter_context(rig.upstreams(directory / "upstreams"))
-        _check(options, upstreams, directory / "check")
+        files = certificate.make(directory)
+        _check(options, upstreams, directory / "check", files)
         for cell in options.cells:
-            document["cells"][cell.name] = measured = _cell(cell, options, upstreams, directory / cell.name, progress)
+            document["cells"][cell.name] = measured = _cell(
+                cell, options, upstreams, directory / cell.name, files, progress
+            )
             progress.clear()
             print(f"\n{cell.name}: {cell.title}", *report.lines(measured), sep="\n", flush=True)
             document["load_average"][1] = os.getloadavg()[0]
@@ -163,21 +167,29 @@ def _measured(options: Options) -> Document:
     return document
 
 
-def _check(options: Options, upstreams: Upstreams, directory: Path) -> None:
+def _check(options: Options, upstreams: Upstreams, directory: Path, files: certificate.Files) -> None:
     """Raises RigError if the proxies do not do the same."""
     names = [name for name in PEERS if any(name in options.subjects(cell) for cell in options.cells)]
-    with _started([OWN, *names], directory, upstreams, 10) as processes:
-        if wrong := alike.check(processes, upstreams):
+    with _started([OWN, *names], directory, upstreams, files, 10) as processes:
+        if wrong := alike.check(processes, upstreams, certificate.trusting(files)):
             raise RigError("the proxies do not do the same work:\n" + "\n".join(wrong))
-    print(f"alike in {len(alike.ASKED)} answers, fields, WebSocket and log: {', '.join([OWN, *names])}", flush=True)
+    said = f"alike over HTTP and HTTPS in {len(alike.ASKED)} answers, fields, WebSocket and log, and in TLS handshakes"
+    print(f"{said}: {', '.join([OWN, *names])}", flush=True)
 
 
-def _cell(cell: Cell, options: Options, upstreams: Upstreams, directory: Path, progress: Progress) -> Document:
+def _cell(
+    cell: Cell,
+    options: Options,
+    upstreams: Upstreams,
+    directory: Path,
+    files: certificate.Files,
+    progress: Progress,
+) -> Document:
     """Measures one cell with proxies started for it."""
     names = options.subjects(cell)
     measured: Document = {"title": cell.title, "samples": {name: [] for name in names}}
     with contextlib.ExitStack() as stack:
-        processes = stack.enter_context(_started(names, directory, upstreams, cell.hosts, cell.workers))
+        processes = stack.enter_context(_started(names, directory, upstreams, files, cell.hosts, cell.workers))
         if cell.idle:
             measured["idle_bytes"] = {process.name: _idle(stack, process, cell.idle) for process in processes}
         by_name = {process.name: process for process in processes}
@@ -218,16 +230,27 @@ def _sample(load: Driver, process: Process, seconds: float, directory: Path) -> 
 
 @contextlib.contextmanager
 def _started(
-    names: Sequence[str], directory: Path, upstreams: Upstreams, hosts: int, workers: int = 1
+    names: Sequence[str],
+    directory: Path,
+    upstreams: Upstreams,
+    files: certificate.Files,
+    hosts: int,
+    workers: int = 1,
 ) -> Iterator[list[Process]]:
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(
                 rig.ingressd(
-                    directory / name, upstreams, hosts, *LASTING, name=name, workers=workers if name == OWN else 1
+                    directory / name,
+                    upstreams,
+                    hosts,
+                    *LASTING,
+                    name=name,
+                    workers=workers if name == OWN else 1,
+                    files=files,
                 )
                 if name in (OWN, ALONE)
-                else peers.start(name, directory / name, upstreams, hosts)
+                else peers.start(name, directory / name, upstreams, hosts, files)
             )
             for name in names
         ]

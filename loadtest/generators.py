@@ -4,12 +4,14 @@ wrk sends as fast as responses come back. h2load sends a fixed number of request
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import certificate
 import rig
 from figures import Load, percentile
 from rig import LOOPBACK, Process, RigError
@@ -29,12 +31,13 @@ end
 """For wrk, which itself prints no percentile above the 99th. Times are in microseconds."""
 
 
-def wrk(process: Process, seconds: float, script: str, directory: Path, connections: int) -> Load:
+def wrk(process: Process, seconds: float, script: str, directory: Path, connections: int, https: bool = False) -> Load:
     """Requests as the script makes them, or GET requests for / of host 0."""
+    url = f"https://{LOOPBACK}:{process.https_port}" if https else f"http://{LOOPBACK}:{process.port}"
     path = directory / "wrk.lua"
     path.write_text(f'wrk.headers["Host"] = "{rig.host(0)}"\n{script}\n{DONE}')
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--timeout", "30s", "--script", str(path)]
-    command += ["--duration", f"{max(1, round(seconds))}s", f"http://{LOOPBACK}:{process.port}"]
+    command += ["--duration", f"{max(1, round(seconds))}s", url]
     return parse_wrk(_output(command, process, seconds))
 
 
@@ -84,8 +87,27 @@ def websocket(process: Process, seconds: float, connections: int) -> Load:
     )
 
 
+def handshakes(process: Process, seconds: float, resume: bool) -> Load:
+    """HTTPS requests, each on a new connection, with a full handshake each or all resuming one session.
+
+    Raises RigError if a handshake was of the other kind, or in another version or cipher than all are to have.
+    """
+    kind = "resumed" if resume else "full"
+    arguments = [str(process.https_port), rig.host(0), kind, str(seconds)]
+    output = _output([sys.executable, str(rig.HERE / "tls_clients.py"), *arguments], process, seconds)
+    said = json.loads(output)
+    resumed, spoken = said.pop("resumed"), [tuple(each) for each in said.pop("spoken")]
+    load = Load(**said)
+    if resumed != (load.requests if resume else 0):
+        raise RigError(f"{process.name} resumed {resumed} of {load.requests} sessions, where all were to be {kind}")
+    if load.requests and spoken != [certificate.SPOKEN]:
+        raise RigError(f"{process.name} spoke {spoken}, not {certificate.SPOKEN}")
+    return load
+
+
 def _output(command: Sequence[str], process: Process, seconds: float) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE)
+    environment = {**os.environ, **certificate.CLIENT}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE, env=environment)
     if done.returncode != 0:
         raise RigError(f"{Path(command[0]).name} on {process.name}: {done.stdout}{done.stderr}")
     return done.stdout

@@ -1,7 +1,4 @@
-"""The cells of the comparison: what each loads the proxies with.
-
-A cell for HTTPS is one more entry here whose load goes to another port.
-"""
+"""The cells of the comparison: what each loads the proxies with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,8 +48,8 @@ class Cell:
     """By peer: the ratio that ingressd is to stay below, of CPU time, or of the 99th percentile where paced."""
 
 
-def _wrk(connections: int, script: str = "") -> Driver:
-    return lambda process, seconds, directory: generators.wrk(process, seconds, script, directory, connections)
+def _wrk(connections: int, script: str = "", https: bool = False) -> Driver:
+    return lambda process, seconds, directory: generators.wrk(process, seconds, script, directory, connections, https)
 
 
 def _get(path: str, connections: int) -> Driver:
@@ -173,5 +170,24 @@ CELLS = (
         "WebSocket messages and their echo, 64 connections",
         lambda process, seconds, directory: generators.websocket(process, seconds, 64),
         quick=True,
+    ),
+    Cell(
+        "https-64",
+        "HTTPS: small GET, 64 connections",
+        _wrk(64, https=True),
+        quick=True,
+        budgets={"nginx": 1.1},
+    ),
+    Cell(
+        "https-handshake-full",
+        "HTTPS: small GET, a new connection with a full handshake for each",
+        lambda process, seconds, directory: generators.handshakes(process, seconds, resume=False),
+        budgets={"nginx": 1.1},
+    ),
+    Cell(
+        "https-handshake-resumed",
+        "HTTPS: small GET, a new connection with a resumed session for each",
+        lambda process, seconds, directory: generators.handshakes(process, seconds, resume=True),
+        budgets={"nginx": 1.1},
     ),
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import certificate
 import rig
 from rig import ECHO_HOST, Process, Upstreams
 
@@ -57,7 +58,16 @@ PEERS = {
     LARGE: _NGINX._replace(
         buffers="proxy_buffers 8 64k; proxy_busy_buffers_size 128k; client_body_buffer_size 64k;",
     ),
-    "haproxy": Peer("haproxy", "haproxy.cfg", "-v", DEBIAN, lambda path: ["-f", str(path)], _map_file, log="stdout"),
+    "haproxy": Peer(
+        "haproxy",
+        "haproxy.cfg",
+        "-v",
+        DEBIAN,
+        lambda path: ["-f", str(path)],
+        _map_file,
+        log="stdout",
+        environment={"OPENSSL_CONF": str(rig.HERE / "peers" / "haproxy.openssl.cnf")},
+    ),
     "envoy": Peer(
         "envoy",
         "envoy.yaml",
@@ -92,14 +102,20 @@ def version(name: str) -> str:
 
 
 @contextlib.contextmanager
-def start(name: str, directory: Path, upstreams: Upstreams, hosts: int) -> Iterator[Process]:
-    """A peer that serves: `hosts` names by the upstream of responses, ECHO_HOST by that which echoes."""
+def start(name: str, directory: Path, upstreams: Upstreams, hosts: int, files: certificate.Files) -> Iterator[Process]:
+    """A peer that serves: `hosts` names by the upstream of responses, ECHO_HOST by that which echoes.
+
+    All of it over HTTP and HTTPS, with the one certificate.
+    """
     peer = PEERS[name]
     directory.mkdir(parents=True)
-    port = rig.free_port()
+    port, https_port = rig.free_port(), rig.free_port()
     log = directory / peer.log
     values: dict[str, object] = {
         "PORT": port,
+        "HTTPS_PORT": https_port,
+        "CERTIFICATE": files.certificate,
+        "KEY": files.key,
         "UPSTREAM": upstreams.responses,
         "ECHO": upstreams.echo,
         "ECHO_HOST": ECHO_HOST,
@@ -112,4 +128,5 @@ def start(name: str, directory: Path, upstreams: Upstreams, hosts: int) -> Itera
     command = [_program(name), *peer.arguments(configuration)]
     with rig.running(command, directory, {"HOME": str(directory), **peer.environment}) as process:
         rig.wait(process, port, "/", rig.host(0), directory)
-        yield Process(name, process.pid, process.pid, port, log)
+        rig.wait(process, https_port, "/", rig.host(0), directory, certificate.trusting(files))
+        yield Process(name, process.pid, process.pid, port, log, https_port)

@@ -11,12 +11,15 @@ import random
 import resource
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+import certificate
 
 from ingressd.demo.ports import free_port as free_port
 
@@ -53,13 +56,15 @@ class Upstreams(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A proxy that runs: the process that was started, the one that carries requests, and the port it listens on."""
+    """A proxy that runs: the process that was started, the one that carries requests, and the ports it listens on."""
 
     name: str
     root: int
     worker: int
     port: int
     log: Path
+    https_port: int = 0
+    """0 where it has none."""
 
     def empty_log(self) -> None:
         """Throws its access log away, so that a long measurement does not fill the disk."""
@@ -172,9 +177,21 @@ def running(
                 process.wait()
 
 
-def get(port: int, path: str, name: str = "localhost") -> tuple[int, bytes]:
-    """Status and body of one request. Raises OSError."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+def connected(
+    port: int, name: str, timeout: float, context: ssl.SSLContext | None = None
+) -> http.client.HTTPConnection:
+    """A connection for requests to the host `name`, over TLS where there is a context. Raises OSError."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
+    connection.connect()
+    if context is not None:
+        # Not HTTPSConnection, which would say that the server's name is its address.
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=name)
+    return connection
+
+
+def get(port: int, path: str, name: str = "localhost", context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+    """Status and body of one request, over TLS where there is a context. Raises OSError."""
+    connection = connected(port, name, 5, context)
     try:
         connection.request("GET", path, headers={"Host": name})
         response = connection.getresponse()
@@ -183,12 +200,19 @@ def get(port: int, path: str, name: str = "localhost") -> tuple[int, bytes]:
         connection.close()
 
 
-def wait(process: subprocess.Popen[bytes], port: int, path: str, name: str, directory: Path) -> None:
+def wait(
+    process: subprocess.Popen[bytes],
+    port: int,
+    path: str,
+    name: str,
+    directory: Path,
+    context: ssl.SSLContext | None = None,
+) -> None:
     """Until `path` of the host `name` is answered with 200. Raises RigError."""
     end = time.monotonic() + START_WITHIN
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if get(port, path, name)[0] == 200:
+            if get(port, path, name, context)[0] == 200:
                 return
         time.sleep(0.05)
     said = "".join(
@@ -242,12 +266,18 @@ def responses(directory: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def ingressd(
-    directory: Path, upstreams: Upstreams, hosts: int, *flags: str, name: str = "ingressd", workers: int = 1
+    directory: Path,
+    upstreams: Upstreams,
+    hosts: int,
+    *flags: str,
+    name: str = "ingressd",
+    workers: int = 1,
+    files: certificate.Files | None = None,
 ) -> Iterator[Process]:
-    """ingressd as installed, all of it, reading manifests."""
+    """ingressd as installed, all of it, reading manifests. With a certificate it has a port for HTTPS, too."""
     directory.mkdir(parents=True)
     write_manifests(directory / "manifests", upstreams, hosts)
-    port, admin = free_port(), free_port()
+    port, admin, https_port = free_port(), free_port(), 0
     command = [sys.executable, "-m", "ingressd", "run", "--manifests", str(directory / "manifests")]
     command += [
         "--workers",
@@ -260,10 +290,15 @@ def ingressd(
         str(admin),
     ]
     command += ["--access-log-format", "text", *flags]
+    if files is not None:
+        https_port = free_port()
+        certificate.write_secret(files, directory / "manifests" / "secret.yaml")
+        command += ["--https-port", str(https_port), "--ssl-protocols", certificate.SPOKEN[0]]
+        command += ["--default-ssl-certificate", "/".join(certificate.SECRET)]
     with running(command, directory) as process:
         wait(process, admin, "/readyz", "localhost", directory)
         started = json.loads(get(admin, "/api/snapshot")[1])["workers"]
-        yield Process(name, process.pid, started[0]["pid"], port, directory / "stdout")
+        yield Process(name, process.pid, started[0]["pid"], port, directory / "stdout", https_port)
 
 
 def write_manifests(directory: Path, upstreams: Upstreams, hosts: int) -> None:

@@ -24,11 +24,18 @@ BODY = bytes(range(256)) * 8
 
 
 def _problems(*lines: bytes, body: bytes = BODY) -> list[str]:
-    return forwarding(SENT, b"\r\n".join(lines) + b"\r\n\r\n" + body, 8080)[0]
+    return forwarding(SENT, b"\r\n".join(lines) + b"\r\n\r\n" + body, 8080, "http")[0]
 
 
 def test_a_request_as_it_should_reach_the_upstream() -> None:
-    assert forwarding(SENT, b"\r\n".join(HEAD) + b"\r\n\r\n" + BODY, 8080) == ([], "0123")
+    assert forwarding(SENT, b"\r\n".join(HEAD) + b"\r\n\r\n" + BODY, 8080, "http") == ([], "0123")
+
+
+def test_a_request_over_https_tells_the_upstream_so() -> None:
+    request = b"\r\n".join(HEAD).replace(b": http", b": https") + b"\r\n\r\n" + BODY
+    assert forwarding(SENT, request, 8080, "https") == ([], "0123")
+    problems, _ = forwarding(SENT, request.replace(b"X-Scheme: https", b"X-Scheme: http"), 8080, "https")
+    assert problems == ["x-scheme: 'https' is missing", "x-scheme: 'http' is too much"]
 
 
 @pytest.mark.parametrize("at", [at for at in range(1, len(HEAD) - 1)], ids=lambda at: HEAD[at].decode())

@@ -37,6 +37,7 @@ def test_all_is_measured_and_written_up_unless_less_is_asked_for(monkeypatch: py
 def test_quick_needs_nginx_and_wrk_only(monkeypatch: pytest.MonkeyPatch) -> None:
     options = _options(monkeypatch, "--quick")
     assert options.peers == ["nginx"]
+    assert {compare.QUICK_CELL, "https-64"} <= {cell.name for cell in options.cells}
     assert not any(cell.h2load or cell.idle for cell in options.cells)
     assert [cell.name for cell in options.cells if options.rounds_of(cell) > 1] == [compare.QUICK_CELL]
     assert all(options.subjects(cell) == ["ingressd", "nginx"] for cell in options.cells)
@@ -53,6 +54,14 @@ def test_larger_buffers_are_measured_where_bodies_are_large(monkeypatch: pytest.
         "response-100mib": True,
     }
     assert not any(LARGE in _options(monkeypatch, "--peers envoy").subjects(cell) for cell in CELLS)
+
+
+def test_https_is_measured_beside_all_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = _options(monkeypatch, "--only 'https-*'")
+    assert [cell.name for cell in options.cells] == ["https-64", "https-handshake-full", "https-handshake-resumed"]
+    for cell in options.cells:
+        assert options.subjects(cell) == ["ingressd", "nginx", "haproxy", "envoy", "caddy"]
+        assert cell.budgets["nginx"] == 1.1
 
 
 @pytest.mark.parametrize(
