@@ -1,4 +1,4 @@
-"""HTTPS in the comparison: the certificate of all, what clients offer, and that handshakes are full or resumed as asked."""
+"""HTTPS in the comparison: the certificate of all, what clients offer, and whether handshakes are full or resumed."""
 
 import contextlib
 import json
