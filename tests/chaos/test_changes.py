@@ -7,8 +7,9 @@ from typing import Literal
 
 import pytest
 
+from tests.chaos.secure import SecureClient
 from tests.chaos.table import Table
-from tests.chaos.traffic import flowing
+from tests.chaos.traffic import Traffic, flowing
 from tests.chaos.world import World, ingress, no_duplicates, refused
 from tests.kit import Client, eventually, get
 from tests.netlab import Pod
@@ -29,7 +30,7 @@ async def test_endpoints_are_replaced_one_by_one(world: World, table: Table, whe
         posts.update(await world.posts(pod))
         await pod.stop()
 
-    async with flowing(world.port, "shop.example") as traffic:
+    async with flowing(world.port, "shop.example", world.https()) as traffic:
         await traffic.every_kind()
         for number in range(3):
             new = await world.pod(f"new-{number}")
@@ -53,26 +54,36 @@ async def test_endpoints_are_replaced_one_by_one(world: World, table: Table, whe
     what = f"endpoints replaced one by one, sockets closed {when} the EndpointSlice"
     table.add(what, traffic.requests, len(traffic.lost))
     traffic.none_lost()
+    assert traffic.resumed > 0
     assert {number for number, count in posts.items() if count > 1} == set()
 
 
 async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None:
+    """A quarter of them new certificates of the very host that is asked: open connections stay as they are, and
+    each new one is soon shown the new one."""
     pods = [await world.pod(f"pod-{number}") for number in range(3)]
     world.route("shop", *pods)
     ingressd = await world.start()
     changes = 1000
     size = 40 << 20
+    https = world.https()
+    clock = asyncio.get_running_loop().time
     async with (
-        flowing(world.port, "shop.example") as traffic,
+        flowing(world.port, "shop.example", https) as traffic,
         Client(ingressd.port) as download,
         Client(ingressd.port) as tunnel,
+        SecureClient(ingressd.https_port, https.context(), "shop.example") as secure_download,
+        SecureClient(ingressd.https_port, https.context(), "shop.example") as secure_tunnel,
     ):
+        downloads, tunnels = (download, secure_download), (tunnel, secure_tunnel)
         await traffic.every_kind()
-        await tunnel.send(get("/echo", "Connection: Upgrade", "Upgrade: websocket", host="shop.example"))
-        assert (await tunnel.message_head()).status == 101
-        await download.send(get(f"/big/{size}", host="shop.example"))
-        message = await download.message_head()
-        took = len(await download.read_exactly(size // 2))
+        for client in tunnels:
+            await client.send(get("/echo", "Connection: Upgrade", "Upgrade: websocket", host="shop.example"))
+            assert (await client.message_head()).status == 101
+        for client in downloads:
+            await client.send(get(f"/big/{size}", host="shop.example"))
+            assert (await client.message_head()).status == 200
+            assert len(await client.read_exactly(size // 2)) == size // 2
         for number in range(changes):
             match number % 4:
                 case 0:
@@ -82,25 +93,38 @@ async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None
                 case 2:
                     world.endpoints("shop", *(pod for at, pod in enumerate(pods) if at != number // 4 % 3))
                 case _:
-                    world.write("secret", secret(number))
+                    certificate = world.certify("shop")
+                    if number % 100 == 99:
+                        await shown(traffic, certificate)
             await asyncio.sleep(0.01)
+        # It has been shown so often in a row that all workers have it.
+        settled = clock()
         world.write("last", ingress("last", "shop"))
         await traffic.more(200)
-        await tunnel.send(b"still here")
-        assert await tunnel.read_exactly(10) == b"still here"
-        took += len(await download.read_exactly(size - size // 2))
-        assert (message.status, took) == (200, size)
+        await traffic.every_kind()
+        for client in tunnels:
+            await client.send(b"still here")
+            assert await client.read_exactly(10) == b"still here"
+        for client in downloads:
+            assert len(await client.read_exactly(size - size // 2)) == size - size // 2
         async with Client(ingressd.port) as client:
             assert (await client.ask(get("/", host="last.example"))).status == 200
     table.add("1,000 changes of Ingresses, Services and Secrets", traffic.requests, len(traffic.lost))
     traffic.none_lost()
     await no_duplicates(world, *pods)
     assert await ingressd.metric("ingressd_snapshot_generation") > 100
+    late = [each for each in traffic.handshakes if each.begun > settled]
+    assert any(each.resumed for each in late)
+    assert {each.certificate for each in late} == {certificate}, "nobody is shown one from before, nor resumes with it"
 
 
-def secret(number: int) -> dict[str, object]:
-    metadata = {"name": "secret", "namespace": "chaos", "annotations": {"number": str(number)}}
-    return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": {}}
+async def shown(traffic: Traffic, certificate: int, times: int = 12) -> None:
+    """Waits until it was shown so often in a row."""
+    await eventually(
+        lambda: [each.certificate for each in traffic.handshakes[-times:]] == [certificate] * times,
+        "every handshake shows the new certificate",
+        within=30,
+    )
 
 
 async def test_a_replica_ends_and_another_goes_on(world: World, table: Table) -> None:
@@ -110,7 +134,7 @@ async def test_a_replica_ends_and_another_goes_on(world: World, table: Table) ->
     first = await world.start("--shutdown-grace-period=4s", "--drain-timeout=60s")
     second = await world.start()
     chosen = first
-    async with flowing(lambda: chosen.port, "shop.example") as traffic:
+    async with flowing(lambda: chosen.port, "shop.example", world.https(lambda: chosen.https_port)) as traffic:
         await traffic.every_kind()
         first.process.send_signal(signal.SIGTERM)
 
@@ -143,9 +167,9 @@ async def test_a_new_process_takes_over_the_ports(world: World, table: Table) ->
     world.route("shop", *pods)
     handover = f"--handover-socket={world.folder / 'handover'}"
     running = await world.start(handover, "--workers=2")
-    port, admin = running.port, running.admin_port
-    ports = [f"--http-port={port}", f"--healthz-port={admin}"]
-    async with flowing(lambda: port, "shop.example") as traffic:
+    port, https_port, admin = running.port, running.https_port, running.admin_port
+    ports = [f"--http-port={port}", f"--https-port={https_port}", f"--healthz-port={admin}"]
+    async with flowing(lambda: port, "shop.example", world.https(lambda: https_port)) as traffic:
         await traffic.every_kind()
         for workers in (3, 1, 2):
             await eventually((world.folder / "handover").exists, "the socket is there")

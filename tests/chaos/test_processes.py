@@ -1,24 +1,26 @@
 """What a process that dies, or hangs, takes with it."""
 
 import asyncio
+import contextlib
 import os
 import signal
+from pathlib import Path
 
+import pytest
+
+from tests.chaos.secure import SecureClient
 from tests.chaos.table import Table
-from tests.chaos.traffic import flowing
+from tests.chaos.traffic import HANDSHAKES, flowing
 from tests.chaos.world import World, no_duplicates, refused
 from tests.control.process import exists
-from tests.kit import eventually
-
-CLIENTS = 9
-"""Connections that a Traffic has open at a time that are kept, and so may be lost with a worker: all but new ones."""
+from tests.kit import Client, eventually, get
 
 
 async def test_a_worker_is_killed(world: World, table: Table) -> None:
     pods = [await world.pod(f"pod-{number}") for number in range(2)]
     world.route("shop", *pods)
     ingressd = await world.start("--workers=2")
-    async with flowing(world.port, "shop.example") as traffic:
+    async with flowing(world.port, "shop.example", world.https()) as traffic:
         await traffic.every_kind()
         before = await ingressd.pids()
         clock = asyncio.get_running_loop().time
@@ -33,10 +35,46 @@ async def test_a_worker_is_killed(world: World, table: Table) -> None:
     lost = len(traffic.lost)
     table.add("a worker killed (its own connections are lost)", traffic.requests, lost, recovered=recovered)
     # Each client has one connection, and loses at most that.
-    traffic.none_lost(but=CLIENTS + 2)
+    traffic.none_lost(but=traffic.clients)
     assert all(each.ended - killed < 1 for each in traffic.lost), "after that, nothing is"
+    assert traffic.resumed > 0
     assert recovered < 5, "1 on a machine that has nothing else to do"
     await no_duplicates(world, *pods)
+
+
+async def test_only_the_connections_of_a_worker_that_is_killed_are_cut(world: World) -> None:
+    """Tunnels that are open, over TLS and not: each goes on unless it is that worker's."""
+    world.route("shop", await world.pod("pod"))
+    ingressd = await world.start("--workers=2")
+    context = world.https().context()
+    async with contextlib.AsyncExitStack() as stack:
+        tunnels: list[Client] = []
+        for _ in range(12):
+            tunnels.append(await stack.enter_async_context(Client(ingressd.port)))
+            tunnels.append(await stack.enter_async_context(SecureClient(ingressd.https_port, context, "shop.example")))
+        for client in tunnels:
+            await client.send(get("/echo", "Connection: Upgrade", "Upgrade: websocket", host="shop.example"))
+            assert (await client.message_head()).status == 101
+        pids = await ingressd.pids()
+        its = served_by(pids[0])
+        mine = [each for each in tunnels if each.address[1] in its]
+        others = [each for each in tunnels if each.address[1] not in its]
+        assert mine, "the kernel has given it some"
+        os.kill(pids[0], signal.SIGKILL)
+        await ingressd.restarted(pids)
+        for client in others:
+            await client.send(b"still here")
+            assert await client.read_exactly(10) == b"still here"
+        for client in mine:
+            with pytest.raises(ConnectionError):
+                await client.read_exactly(1)
+
+
+def served_by(pid: int) -> set[int]:
+    """The ports of the other ends of the TCP connections of a process."""
+    inodes = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[2].partition(":")[2], 16) for line in lines if f"socket:[{line[9]}]" in inodes}
 
 
 async def test_a_worker_that_dies_again_and_again(world: World, table: Table) -> None:
@@ -44,9 +82,10 @@ async def test_a_worker_that_dies_again_and_again(world: World, table: Table) ->
     world.route("shop", *pods)
     ingressd = await world.start("--workers=2")
     deaths = 4
-    async with flowing(world.port, "shop.example", only=("new",)) as traffic:
-        await traffic.more(50)
+    async with flowing(world.port, "shop.example", world.https(), only=("new", *HANDSHAKES)) as traffic:
         for death in range(deaths):
+            # Those that have waited for it are served first.
+            await traffic.more(2 * traffic.clients)
             pids = await ingressd.pids()
             os.kill(pids[1], signal.SIGKILL)
             await ingressd.says("was killed by SIGKILL", death + 1)
@@ -56,9 +95,10 @@ async def test_a_worker_that_dies_again_and_again(world: World, table: Table) ->
     assert "starting another in 1 s" in ingressd.text()
     assert "starting another in 2 s" in ingressd.text()
     assert await ingressd.metric("ingressd_worker_restarts_total") == deaths
-    table.add(f"a worker killed {deaths} times in a row", traffic.requests, len(traffic.lost), recovered=recovered)
+    what = f"a worker killed {deaths} times in a row (its own connections are lost)"
+    table.add(what, traffic.requests, len(traffic.lost), recovered=recovered)
     # A new connection to it that was just accepted is its own; those that wait for it are not lost.
-    traffic.none_lost(but=2 * deaths)
+    traffic.none_lost(but=traffic.clients * deaths)
 
 
 async def test_a_worker_hangs(world: World, table: Table) -> None:
@@ -67,7 +107,9 @@ async def test_a_worker_hangs(world: World, table: Table) -> None:
     world.route("shop", *pods)
     ingressd = await world.start("--workers=2")
     clock = asyncio.get_running_loop().time
-    async with flowing(world.port, "shop.example", only=("new", "kept")) as traffic:
+    async with flowing(
+        world.port, "shop.example", world.https(), only=("new", "kept", "https-kept", *HANDSHAKES)
+    ) as traffic:
         await traffic.more(200)
         before = await ingressd.pids()
         stopped = clock()
@@ -80,7 +122,7 @@ async def test_a_worker_hangs(world: World, table: Table) -> None:
     table.add(
         "a worker that hangs (its own connections are lost)", traffic.requests, len(traffic.lost), recovered=recovered
     )
-    traffic.none_lost(but=5 * 2)
+    traffic.none_lost(but=traffic.clients * 2)
     assert await ingressd.metric("ingressd_worker_hangs_total") == 1
 
 
@@ -89,19 +131,20 @@ async def test_the_controller_is_killed(world: World, table: Table) -> None:
     pods = [await world.pod(f"pod-{number}") for number in range(2)]
     world.route("shop", *pods)
     ingressd = await world.start("--workers=2")
-    port = ingressd.port
+    port, https_port = ingressd.port, ingressd.https_port
+    kinds = ("upload", "slow", "https-upload", "https-slow")
     clock = asyncio.get_running_loop().time
-    async with flowing(lambda: port, "shop.example", only=("slow", "upload")) as traffic:
+    async with flowing(lambda: port, "shop.example", world.https(lambda: https_port), only=kinds) as traffic:
         await traffic.more(30)
         workers = await ingressd.pids()
         killed = clock()
         os.kill(ingressd.process.pid, signal.SIGKILL)
-        await eventually(lambda: refused(port), "nobody listens")
+        await eventually(lambda: refused(port) and refused(https_port), "nobody listens")
         freed = clock() - killed
-        again = await world.start("--workers=2", f"--http-port={port}")
-        await traffic.well(20, kinds=("upload", "slow"))
+        again = await world.start("--workers=2", f"--http-port={port}", f"--https-port={https_port}")
+        await traffic.well(20, kinds=kinds)
         recovered = clock() - killed
-        assert again.port == port
+        assert (again.port, again.https_port) == (port, https_port)
     # Who comes while nobody listens is refused; all else was finished.
     cut = [each for each in traffic.lost if "ConnectionRefusedError" not in each.why and "nothing came" not in each.why]
     table.add("the controller killed, another started (requests cut)", traffic.requests, len(cut), recovered=recovered)

@@ -1,7 +1,9 @@
 """Clients that ask without end, and judge every answer.
 
 Five kinds: connections that are kept, a new connection for each request, uploads, tunnels (WebSocket) and responses
-that take their time. A request is lost if it fails, is cut, or has a wrong answer; no client tries again.
+that take their time; all of them also over TLS, where new connections begin with a full handshake, or resume a session
+(TLS 1.2 and 1.3). A request is lost if it fails, is cut, or has a wrong answer; so is a handshake that fails, or that
+shows a certificate of another host. No client tries again.
 """
 
 import asyncio
@@ -9,13 +11,15 @@ import contextlib
 import hashlib
 import itertools
 import math
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingressd.aio import spawn
+from tests.chaos.secure import Https, SecureClient
 from tests.kit import Client, Message, eventually, get, request
 
 BODY = b"u" * 100_000
@@ -24,7 +28,13 @@ PIECES = 15
 PAUSE = 0.02
 """Seconds between two requests of a client: the load is to be steady, not the most that is possible."""
 
+HANDSHAKES = ("https-new", "https-resumed", "https-resumed-1.2")
+"""Kinds of clients that open a TLS connection for each request."""
+
 _ids = itertools.count(1)
+
+Connect = Callable[[], AbstractAsyncContextManager[Client]]
+"""Opens a connection, for a block."""
 
 
 class Done(NamedTuple):
@@ -46,24 +56,61 @@ class Lost:
     why: str
 
 
-class Traffic:
-    """The clients of one host. `tolerated` are statuses that are answers, too, in a test that breaks things."""
+class Handshake(NamedTuple):
+    """One that was done. `certificate` is a serial number."""
 
-    def __init__(self, port: Callable[[], int], host: str, tolerated: tuple[int, ...] = ()) -> None:
+    begun: float
+    certificate: int
+    resumed: bool
+
+
+class Kind(NamedTuple):
+    """`number` clients that do the same, one connection each at a time."""
+
+    name: str
+    number: int
+    client: Callable[[str, Connect], Awaitable[None]]
+    connect: Connect
+
+
+class Traffic:
+    """The clients of one host: those of the kinds `only`, or all; over TLS, too, if `https` says where. `tolerated` are
+    statuses that are answers, too, in a test that breaks things."""
+
+    def __init__(
+        self,
+        port: Callable[[], int],
+        host: str,
+        https: Https | None = None,
+        tolerated: tuple[int, ...] = (),
+        only: tuple[str, ...] = (),
+    ) -> None:
         self.done: list[Done] = []
         self.lost: list[Lost] = []
-        self.opened = 0
+        self.handshakes: list[Handshake] = []
         self._port = port
         self._host = host
+        self._https = https
         self._tolerated = tolerated
         self._ending = False
         self._clock = asyncio.get_running_loop().time
+        self._kinds = [kind for kind in self._all_kinds() if not only or kind.name in only]
 
     # --- what has happened
 
     @property
     def requests(self) -> int:
         return len(self.done) + len(self.lost)
+
+    @property
+    def clients(self) -> int:
+        """So many connections are open at most."""
+        return sum(kind.number for kind in self._kinds)
+
+    @property
+    def resumed(self) -> int:
+        """Handshakes that resumed a session."""
+        return sum(each.resumed for each in self.handshakes)
 
     @property
     def answered(self) -> int:
@@ -106,7 +153,7 @@ class Traffic:
     async def every_kind(self) -> None:
         """Waits until a request of every kind has ended since now."""
         now = self._clock()
-        kinds = {name for name, *_ in self._kinds()}
+        kinds = {kind.name for kind in self._kinds}
         await eventually(
             lambda: {each.kind for each in self.done if each.ended - each.took > now} >= kinds,
             "a request of every kind",
@@ -132,36 +179,66 @@ class Traffic:
         """Lets requests under way finish."""
         self._ending = True
 
-    def _kinds(self) -> list[tuple[str, int, Callable[[str], Awaitable[None]]]]:
+    def _all_kinds(self) -> list[Kind]:
+        plain = [
+            Kind("kept", 3, self._kept, self._plain),
+            Kind("new", 2, self._new, self._plain),
+            Kind("upload", 2, self._upload, self._plain),
+            Kind("tunnel", 2, self._tunnel, self._plain),
+            Kind("slow", 2, self._slow, self._plain),
+        ]
+        if self._https is None:
+            return plain
+        full = self._over_tls(self._https)
         return [
-            ("kept", 3, self._kept),
-            ("new", 2, self._new),
-            ("upload", 2, self._upload),
-            ("tunnel", 2, self._tunnel),
-            ("slow", 2, self._slow),
+            *plain,
+            Kind("https-kept", 2, self._kept, full),
+            Kind("https-new", 1, self._new, full),
+            Kind("https-resumed", 1, self._new, self._over_tls(self._https, resume=True)),
+            Kind("https-resumed-1.2", 1, self._new, self._over_tls(self._https, ssl.TLSVersion.TLSv1_2, resume=True)),
+            Kind("https-upload", 1, self._upload, full),
+            Kind("https-tunnel", 1, self._tunnel, full),
+            Kind("https-slow", 1, self._slow, full),
         ]
 
-    async def run(self, only: tuple[str, ...] = ()) -> None:
+    async def run(self) -> None:
         """All clients, until the end."""
         async with asyncio.TaskGroup() as group:
-            for name, number, client in self._kinds():
-                if not only or name in only:
-                    for _ in range(number):
-                        group.create_task(self._client(name, client))
+            for kind in self._kinds:
+                for _ in range(kind.number):
+                    group.create_task(self._client(kind))
 
-    async def _client(self, kind: str, client: Callable[[str], Awaitable[None]]) -> None:
+    async def _client(self, kind: Kind) -> None:
         while not self._ending:
             try:
-                await client(kind)
+                await kind.client(kind.name, kind.connect)
             except (OSError, AssertionError) as error:
-                self.lost.append(Lost(kind, self._clock(), f"{type(error).__name__}: {str(error)[:300]}"))
+                self.lost.append(Lost(kind.name, self._clock(), f"{type(error).__name__}: {str(error)[:300]}"))
                 await asyncio.sleep(PAUSE)
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Client]:
+    async def _plain(self) -> AsyncIterator[Client]:
         async with Client(self._port()) as client:
-            self.opened += 1
             yield client
+
+    def _over_tls(
+        self, https: Https, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, resume: bool = False
+    ) -> Connect:
+        """`resume`: each connection resumes the session of the one before."""
+        context = https.context(version)
+        session: ssl.SSLSession | None = None
+
+        @asynccontextmanager
+        async def connect() -> AsyncIterator[Client]:
+            nonlocal session
+            begun = self._clock()
+            async with SecureClient(https.port(), context, self._host, session) as client:
+                self.handshakes.append(Handshake(begun, client.certificate, bool(client.tls.session_reused)))
+                yield client
+                if resume:
+                    session = client.tls.session
+
+        return connect
 
     async def _ask(self, kind: str, client: Client, data: bytes, expected: Callable[[Message], bool]) -> bool:
         """One request. Whether the connection may be used for another."""
@@ -175,20 +252,20 @@ class Traffic:
             self.lost.append(Lost(kind, end, f"answer: {message.raw[:300]!r}"))
         return message.get(b"connection") != b"close"
 
-    async def _kept(self, kind: str) -> None:
-        async with self._connected() as client:
+    async def _kept(self, kind: str, connect: Connect) -> None:
+        async with connect() as client:
             while await self._ask(kind, client, get("/", host=self._host), lambda found: bool(found.body)):
                 if self._ending:
                     return
                 await asyncio.sleep(PAUSE)
 
-    async def _new(self, kind: str) -> None:
-        async with self._connected() as client:
+    async def _new(self, kind: str, connect: Connect) -> None:
+        async with connect() as client:
             await self._ask(kind, client, get("/", host=self._host), lambda found: bool(found.body))
         await asyncio.sleep(PAUSE)
 
-    async def _upload(self, kind: str) -> None:
-        async with self._connected() as client:
+    async def _upload(self, kind: str, connect: Connect) -> None:
+        async with connect() as client:
             number = f"X-Test-Id: {next(_ids)}"
             data = request("POST", "/", number, host=self._host, body=BODY)
             while await self._ask(kind, client, data, lambda found: found.body.endswith(SHA)):
@@ -197,16 +274,16 @@ class Traffic:
                 await asyncio.sleep(PAUSE)
                 data = request("POST", "/", f"X-Test-Id: {next(_ids)}", host=self._host, body=BODY)
 
-    async def _slow(self, kind: str) -> None:
-        async with self._connected() as client:
+    async def _slow(self, kind: str, connect: Connect) -> None:
+        async with connect() as client:
             data = get(f"/drip/{PIECES}", host=self._host)
             while await self._ask(kind, client, data, lambda found: found.body == b"drip" * PIECES):
                 if self._ending:
                     return
 
-    async def _tunnel(self, kind: str) -> None:
+    async def _tunnel(self, kind: str, connect: Connect) -> None:
         """One that lasts for 20 messages; a message is a request."""
-        async with self._connected() as client:
+        async with connect() as client:
             await client.send(get("/echo", "Connection: Upgrade", "Upgrade: websocket", host=self._host))
             message = await client.message_head()
             if message.status != 101:
@@ -227,11 +304,15 @@ class Traffic:
 
 @asynccontextmanager
 async def flowing(
-    port: Callable[[], int], host: str, tolerated: tuple[int, ...] = (), only: tuple[str, ...] = ()
+    port: Callable[[], int],
+    host: str,
+    https: Https | None = None,
+    tolerated: tuple[int, ...] = (),
+    only: tuple[str, ...] = (),
 ) -> AsyncIterator[Traffic]:
     """Traffic within the block; requests under way at its end are finished."""
-    traffic = Traffic(port, host, tolerated)
-    task = spawn(traffic.run(only), f"clients of {host}")
+    traffic = Traffic(port, host, https, tolerated, only)
+    task = spawn(traffic.run(), f"clients of {host}")
     try:
         yield traffic
         traffic.end()

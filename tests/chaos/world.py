@@ -1,6 +1,7 @@
 """Pods, manifests, and ingressd in front of them."""
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -9,16 +10,19 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from cryptography import x509
 
+from tests.chaos.secure import Https
 from tests.chaos.traffic import Traffic
 from tests.kit import eventually
+from tests.kit.pki import Authority
 from tests.netlab import Lab, Pod
 
 SERVER = Path(__file__).with_name("pod.py")
@@ -48,16 +52,18 @@ class Ingressd:
                 start_new_session=True,
             )
         self.port = 0
+        self.https_port = 0
         self.admin_port = 0
 
     async def ready(self) -> None:
         """Waits until it serves."""
         await eventually(lambda: "ready: " in self.text(), "ingressd is ready", STARTING, self.text)
         self.port = self._port_of("listening on ")
+        self.https_port = self._port_of("HTTPS on ")
         self.admin_port = self._port_of("admin API on ")
 
     def _port_of(self, mark: str) -> int:
-        return int(re.findall(re.escape(mark) + r"http://\S*:(\d+)", self.text())[-1])
+        return int(re.findall(re.escape(mark) + r"https?://\S*:(\d+)", self.text())[-1])
 
     def text(self) -> str:
         """What it has said on stderr."""
@@ -121,6 +127,7 @@ class World:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.folder = folder
         self.ingressd: Ingressd
+        self.authority = Authority()
         self._lab = lab
         self._all: list[Ingressd] = []
         self._pods: dict[str, Pod] = {}
@@ -147,6 +154,10 @@ class World:
     def port(self) -> int:
         """Of the ingressd started last."""
         return self.ingressd.port
+
+    def https(self, port: Callable[[], int] | None = None) -> Https:
+        """For HTTPS clients of this port, or of that of the ingressd started last."""
+        return Https(port or (lambda: self.ingressd.https_port), self.authority.pem)
 
     async def start(self, *flags: str, before: Sequence[str] = (), log: int | None = None) -> Ingressd:
         """Starts an ingressd, and waits until it serves. `before` is a command that runs it; `log` is where its access
@@ -191,10 +202,11 @@ class World:
         draft.replace(path)
 
     def route(self, name: str, *pods: Pod, external: str = "") -> None:
-        """`name`.example leads to these pods, or to an external name (port 8080)."""
+        """`name`.example leads to these pods, or to an external name (port 8080), over HTTP and HTTPS."""
+        self.certify(name)
         self.write(
             f"{name}-ingress",
-            ingress(name),
+            ingress(name, secured=True),
             {
                 "apiVersion": "v1",
                 "kind": "Service",
@@ -207,6 +219,22 @@ class World:
         )
         if not external:
             self.endpoints(name, *pods)
+
+    def certify(self, name: str) -> int:
+        """A new certificate for `name`.example, in the Secret of its Ingress. Its serial number."""
+        issued = self.authority.issue(f"{name}.example")
+        files = {"tls.crt": issued.chain, "tls.key": issued.key}
+        self.write(
+            f"{name}-secret",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "kubernetes.io/tls",
+                "metadata": {"name": f"{name}-tls", "namespace": "chaos"},
+                "data": {key: base64.b64encode(data).decode() for key, data in files.items()},
+            },
+        )
+        return x509.load_pem_x509_certificate(issued.certificate).serial_number
 
     def endpoints(self, name: str, *pods: Pod, terminating: Sequence[Pod] = ()) -> None:
         """The EndpointSlice of a Service."""
@@ -231,18 +259,24 @@ class World:
         )
 
 
-def ingress(name: str, service: str = "") -> dict[str, Any]:
-    """An Ingress of the host `name`.example."""
+def ingress(name: str, service: str = "", secured: bool = False) -> dict[str, Any]:
+    """An Ingress of the host `name`.example, if `secured` with a certificate, and no redirect of what is not."""
+    host = f"{name}.example"
     backend = {"service": {"name": service or name, "port": {"number": 8080}}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": {"name": name, "namespace": "chaos"},
+        "metadata": {
+            "name": name,
+            "namespace": "chaos",
+            "annotations": {"nginx.ingress.kubernetes.io/ssl-redirect": "false"},
+        },
         "spec": {
             "ingressClassName": "ingressd",
+            **({"tls": [{"hosts": [host], "secretName": f"{name}-tls"}]} if secured else {}),
             "rules": [
                 {
-                    "host": f"{name}.example",
+                    "host": host,
                     "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]},
                 }
             ],

@@ -182,7 +182,7 @@ class Stream:
             raise Closed(self._buffer, "end")
         try:
             async with asyncio.timeout(within):
-                data = await self._loop.sock_recv(self.socket, 1 << 18)
+                data = await self._receive()
         except TimeoutError:
             raise AssertionError(f"nothing came within {within:g} s after {self._buffer[-2000:]!r}") from None
         except ConnectionError as error:
@@ -191,6 +191,10 @@ class Stream:
             self._ended = True
             raise Closed(self._buffer, "end")
         self._buffer += data
+
+    async def _receive(self) -> bytes:
+        """Bytes of the peer; empty at the end of the stream."""
+        return await self._loop.sock_recv(self.socket, 1 << 18)
 
     async def read_some(self) -> bytes:
         """Whatever comes next, at least a byte; empty at the end of the stream."""
