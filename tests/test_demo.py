@@ -24,6 +24,7 @@ import pytest
 
 from ingressd.aio import spawn
 from ingressd.demo import upstream, websocket
+from ingressd.demo.ports import free_port
 from ingressd.demo.upstream import Server
 from tests.kit import DEADLINE, Client, chunked, get, request
 
@@ -115,21 +116,13 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def _free_ports(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
-
-
 def _copied(folder: Path) -> Path:
     """The manifests with other ports, so that a demo that runs on this machine is not in the way."""
     copy = folder / "manifests"
     shutil.copytree(MANIFESTS, copy)
     slices = copy / "endpoints.yaml"
     text = slices.read_text()
-    for fixed, free in zip(PORTS, _free_ports(len(PORTS)), strict=True):
+    for fixed, free in zip(PORTS, (str(free_port()) for _ in PORTS), strict=True):
         text = text.replace(fixed, free)
     slices.write_text(text)
     return copy

@@ -20,6 +20,7 @@ from ingressd.aio import spawn
 from ingressd.cli import objects, run
 from ingressd.cli.main import COMMANDS, main
 from ingressd.demo import upstream
+from ingressd.demo.ports import free_port
 from ingressd.demo.upstream import Server
 from ingressd.http1 import grammar
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries
@@ -150,7 +151,7 @@ async def test_run_serves_the_manifest_of_the_readme(hello: Path, hello_socket: 
     with hello_socket as sock:
         server = Server("hello", *sock.getsockname())
         serving = spawn(upstream.serve([(server, sock)]), "server")
-        ports = {"8080": str(_free_port())}
+        ports = {"8080": str(free_port())}
         arguments = [ports.get(argument, argument) for argument in _command("run")]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ingressd", *arguments, "--healthz-port", "0", "--workers", "1"),
@@ -174,12 +175,6 @@ async def test_run_serves_the_manifest_of_the_readme(hello: Path, hello_socket: 
                 await process.wait()
             serving.cancel()
             await asyncio.wait([serving])
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
 
 
 # --- docs/cli.md

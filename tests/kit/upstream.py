@@ -106,10 +106,6 @@ class Upstream:
         """Waits until `count` requests have come in all."""
         await eventually(lambda: len(self.requests) >= count, f"{count} requests at {self.endpoint}")
 
-    def stop_listening(self) -> None:
-        """Refuses further connections; those open stay."""
-        self._socket.close()
-
     async def __aenter__(self) -> Self:
         self._start(self._accept())
         return self
@@ -137,13 +133,12 @@ class Upstream:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # stop_listening
-            while True:
-                sock, _ = await loop.sock_accept(self._socket)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection = Connection(sock, self, len(self.connections))
-                self.connections.append(connection)
-                self._start(self._run(connection))
+        while True:
+            sock, _ = await loop.sock_accept(self._socket)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection(sock, self, len(self.connections))
+            self.connections.append(connection)
+            self._start(self._run(connection))
 
     async def _run(self, connection: Connection) -> None:
         try:
@@ -171,7 +166,9 @@ def deaf_port() -> Iterator[Endpoint]:
 
 
 def refused_port() -> Endpoint:
-    """An endpoint on loopback that refuses connections: a port that was just free."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return Endpoint("127.0.0.1", sock.getsockname()[1])
+    """An endpoint on loopback that refuses connections. Its port stays bound, without listening: nobody else gets it."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    endpoint = Endpoint("127.0.0.1", sock.getsockname()[1])
+    sock.detach()
+    return endpoint

@@ -114,6 +114,8 @@ class Worker:
         try:
             if error is None:
                 await self.stop()
+            elif complaints := self.stderr():
+                error.add_note(f"the worker said:\n{complaints[-4000:]}")
         finally:
             self._kill()
 
