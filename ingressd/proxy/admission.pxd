@@ -8,4 +8,4 @@ from ingressd.telemetry.record cimport Record
 
 
 @cython.locals(path=bytes, host=bytes, table=Table, virtual_host=HostTable, decision=Decision, cluster=ClusterState)
-cpdef admit(Context context, RequestHead head, Record record, secured)
+cpdef admit(Context context, RequestHead head, Record record, bytes scheme, secured)

@@ -14,6 +14,7 @@ from ingressd.proxy.responses import (
     BAD_REQUEST,
     METHOD_NOT_ALLOWED,
     MISDIRECTED,
+    NO_CLIENT_CERTIFICATE,
     NO_ENDPOINT,
     NO_ROUTE,
     Answer,
@@ -30,9 +31,12 @@ REFUSED = frozenset((b"CONNECT", b"TRACE"))
 NO_HOST = "this is served over HTTPS only, and there is no Host to redirect to"
 
 
-def admit(context: Context, head: RequestHead, record: Record, secured: Secured | None) -> Decision | Answer:
+def admit(
+    context: Context, head: RequestHead, record: Record, scheme: bytes, secured: Secured | None
+) -> Decision | Answer:
     """Finds the route of a request, whose cluster is then its `cluster_state`, or the answer if it goes no further.
-    `secured` is the TLS of its connection. Notes in `record` who asks, and the route even of a request refused."""
+    `scheme` is the one by which the client came, `secured` the TLS of the connection. Notes in `record` who asks, and
+    the route even of a request refused."""
     if head.trusted:
         record.remote_address = real_address(record.remote_address, head.forwarded_for, context.trusts)
         record.request_id = head.request_id or context.request_id()
@@ -65,10 +69,14 @@ def admit(context: Context, head: RequestHead, record: Record, secured: Secured 
     if decision is None:
         return failure(NO_ROUTE)
     https = decision.https_redirect
-    if https is not None and secured is None and not told_https(head):
-        if not head.host:
-            return failure(BAD_REQUEST, NO_HOST)
-        return redirect(https.code, location(https, head.host, head.target))
+    if https is not None and secured is None:
+        if scheme != b"https" and not told_https(head):
+            if not head.host:
+                return failure(BAD_REQUEST, NO_HOST)
+            return redirect(https.code, location(https, head.host, head.target))
+        if context.tls.demands_certificate(host):
+            # Whoever has decrypted it in front cannot show the certificate of its client.
+            return failure(NO_CLIENT_CERTIFICATE)
     cluster: ClusterState | None = decision.cluster_state
     if cluster is None or cluster.gone:
         cluster = context.clusters.get(decision.cluster) if decision.cluster is not None else None

@@ -137,7 +137,7 @@ class Exchange:
         head = self._head
         record = self._record
         downstream = self._downstream
-        decision = admit(self._context, head, record, downstream.secured)
+        decision = admit(self._context, head, record, downstream.scheme, downstream.secured)
         if not isinstance(decision, Decision):
             self.respond(decision)
             return

@@ -148,6 +148,11 @@ class TlsTable:
                 found = hosts.get("")
         return found
 
+    def demands_certificate(self, host: bytes) -> bool:
+        """Whether nobody is served at `host` (normal form) who shows no certificate."""
+        found = self.host(host.decode("latin-1"))
+        return found is not None and found.client_auth is not None and found.client_auth.mode is ClientAuthMode.ON
+
     def trusted(self, client_auth: ClientAuth) -> bool:
         """Whether anybody can be verified, where that is asked."""
         if client_auth.mode is ClientAuthMode.OPTIONAL_NO_CA:

@@ -123,6 +123,7 @@ def test_an_edited_secret_is_served_to_the_next_and_touches_no_connection(folder
                 assert ask(kept) == 503
 
 
+@pytest.mark.alone
 def test_under_load_an_edited_secret_is_served_within_100_ms(folder: Path) -> None:
     """From the edit, so that the time to notice it is in there too, to the first of a row of handshakes that all get
     the new certificate. The median of many edits; a machine that is busy for a while has two more rounds to show it."""

@@ -85,6 +85,7 @@ async def hostile(worker: Worker, kind: str) -> AsyncIterator[tuple[socket.socke
             yield plain.socket, unit * MANY
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", HOSTILE)
 async def test_others_have_their_turn(worker: Worker, kind: str) -> None:
     async with contextlib.AsyncExitStack() as stack:

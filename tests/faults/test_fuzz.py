@@ -11,6 +11,7 @@ from tests.kit import Upstream, Worker, serving
 EXCHANGES = 4000
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_thousands_of_exchanges_go_by_their_plan(tmp_path: Path) -> None:
     """And what is not idempotent is carried out once at most."""

@@ -54,6 +54,7 @@ async def others(worker: Worker) -> None:
             assert (await client.ask(b"\x00" * (number % 1000 + 1))).status == 400
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_memory_is_level_and_nothing_stays_open(tmp_path: Path) -> None:
     plans = [plan(number) for number in range(PLANNED)]

@@ -179,6 +179,7 @@ async def highest_memory(worker: Worker, highest: list[int]) -> AsyncIterator[No
         highest.append(seen[0])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_thousand_bodies_at_once(rig: Rig) -> None:
     async def play(connection: Connection, body: Body, head: Message) -> None:
@@ -207,6 +208,7 @@ async def test_a_thousand_bodies_at_once(rig: Rig) -> None:
     assert max(highest) - idle <= STREAMS * FLOWING
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_a_thousand_receivers_that_stop(rig: Rig) -> None:
     """Each sender is held back, and then everything arrives."""

@@ -70,6 +70,7 @@ async def head_of(stage: Stage) -> Connection:
     return upstream
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("asked", "answer", "unit", "in_chunks"),
     [
@@ -96,6 +97,7 @@ async def test_client_stops(stage: Stage, asked: bytes, answer: bytes, unit: byt
     await stage.logged()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("asked", "answer", "unit", "in_chunks"),
     [
@@ -120,6 +122,7 @@ async def test_upstream_stops(stage: Stage, asked: bytes, answer: bytes, unit: b
     await stage.logged()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("asked", [PUT, PUT_CHUNKED], ids=["length", "chunked"])
 async def test_upstream_takes_nothing_of_a_body_that_came_with_the_head(stage: Stage, asked: bytes) -> None:
     """The first bytes written to a new connection are already more than it takes."""
@@ -134,6 +137,7 @@ async def test_upstream_takes_nothing_of_a_body_that_came_with_the_head(stage: S
     await stage.logged()
 
 
+@pytest.mark.alone
 async def test_client_sends_requests_without_end_while_one_is_under_way(stage: Stage) -> None:
     async with stage.client() as client:
         await client.send(get("/first"))
@@ -145,6 +149,7 @@ async def test_client_sends_requests_without_end_while_one_is_under_way(stage: S
     await stage.clear()
 
 
+@pytest.mark.alone
 async def test_client_takes_no_response_to_requests_without_end(stage: Stage) -> None:
     """Responses of our own need no upstream to push back."""
     async with stage.client(narrow=True) as client:
@@ -156,6 +161,7 @@ async def test_client_takes_no_response_to_requests_without_end(stage: Stage) ->
     await stage.clear()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("both", [False, True], ids=["one stops", "both stop"])
 async def test_tunnel_stops_both_ways(stage: Stage, both: bool) -> None:
     """Neither direction waits for the other."""
@@ -188,6 +194,7 @@ async def tunnel(stage: Stage, client: Client) -> Connection:
     return upstream
 
 
+@pytest.mark.alone
 async def test_upstream_ends_its_half_while_the_client_stops(stage: Stage) -> None:
     """All that was sent before the end arrives before it, and the other half goes on."""
     async with stage.client(narrow=True) as client:
@@ -204,6 +211,7 @@ async def test_upstream_ends_its_half_while_the_client_stops(stage: Stage) -> No
     assert (await stage.line())["status"] == 101
 
 
+@pytest.mark.alone
 async def test_client_ends_its_half_while_the_upstream_stops(stage: Stage) -> None:
     async with stage.client() as client:
         upstream = await tunnel(stage, client)
@@ -219,6 +227,7 @@ async def test_client_ends_its_half_while_the_upstream_stops(stage: Stage) -> No
     assert (await stage.line())["status"] == 101
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("first", ["client", "upstream"])
 async def test_a_side_stops_after_the_other_has_ended_its_half(stage: Stage, first: str) -> None:
     """An end that was seen is not seen again when reading goes on behind back-pressure."""
@@ -239,6 +248,7 @@ async def test_a_side_stops_after_the_other_has_ended_its_half(stage: Stage, fir
     assert (await stage.line())["status"] == 101
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("slow", ["client", "upstream"])
 async def test_both_halves_ended_while_one_side_stops(stage: Stage, slow: str) -> None:
     """What was sent before both ends still arrives, however long the slow side takes."""
@@ -254,6 +264,7 @@ async def test_both_halves_ended_while_one_side_stops(stage: Stage, slow: str) -
     assert (await stage.line())["status"] == 101
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("slow", ["client", "upstream"])
 @pytest.mark.parametrize("who", ["client", "upstream"])
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -275,6 +286,7 @@ async def test_a_side_goes_while_one_stops(stage: Stage, slow: str, who: str, ho
     await stage.logged()
 
 
+@pytest.mark.alone
 async def test_a_response_that_ends_while_the_client_stops(stage: Stage) -> None:
     """The upstream's connection is as good as new, though held back at the end, and the client gets all of it."""
     body = PATTERN * 40

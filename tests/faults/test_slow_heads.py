@@ -66,6 +66,7 @@ async def served_as_usual(worker: Worker, until: "asyncio.Task[None]") -> int:
     return count
 
 
+@pytest.mark.alone
 async def test_five_hundred_clients_that_send_a_byte_now_and_then(worker: Worker) -> None:
     head = get("/never", *(f"X-{number}: {number}" for number in range(100)))
     clients = [Client(worker.port) for _ in range(SLOW_CLIENTS)]
@@ -93,6 +94,7 @@ async def test_five_hundred_clients_that_send_a_byte_now_and_then(worker: Worker
             client.close()
 
 
+@pytest.mark.alone
 async def test_a_hundred_upstreams_that_send_a_byte_now_and_then(worker: Worker) -> None:
     async def drip(number: int) -> None:
         target = f"/slow/drip/{number}"
@@ -105,6 +107,7 @@ async def test_a_hundred_upstreams_that_send_a_byte_now_and_then(worker: Worker)
     assert await served_as_usual(worker, asyncio.create_task(all_drip())) > 20
 
 
+@pytest.mark.alone
 async def test_requests_that_stop_at_each_byte_of_the_head(worker: Worker) -> None:
     head = get("/never")
 
@@ -121,6 +124,7 @@ async def test_requests_that_stop_at_each_byte_of_the_head(worker: Worker) -> No
     assert await served_as_usual(worker, asyncio.create_task(all_stop())) > 20
 
 
+@pytest.mark.alone
 async def test_responses_that_stop_at_each_byte_of_the_head(worker: Worker) -> None:
     size = len(ok(b"/slow/stop/NN")) - len(b"/slow/stop/NN")
 

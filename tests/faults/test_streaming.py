@@ -15,6 +15,7 @@ FLAT = 32 << 20
 """Bytes by which a worker's resident memory may rise."""
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(("gib", "slow"), [(1, "none"), (0.25, "8:20")], ids=["quick", "slow"])
 async def test_memory_stays_flat(tmp_path: Path, gib: float, slow: str) -> None:

@@ -166,7 +166,7 @@ def deaf_port() -> Iterator[Endpoint]:
 
 
 def refused_port() -> Endpoint:
-    """An endpoint on loopback that refuses connections. Its port stays bound, without listening: nobody else gets it."""
+    """An endpoint on loopback that refuses connections. Its port stays bound, so that nobody else gets it."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     endpoint = Endpoint("127.0.0.1", sock.getsockname()[1])

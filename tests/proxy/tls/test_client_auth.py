@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from ingressd.model import ClientAuth, ClientAuthMode, Snapshot, TlsHost
+from ingressd.model import ClientAuth, ClientAuthMode, HttpsRedirect, Policy, Snapshot, TlsHost
 from ingressd.proxy.client_auth import common_name, distinguished_names, matches
-from tests.kit import Upstream, Worker, always, get, ok, serving
+from tests.kit import Client, Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import LOCAL, connected, fetch, secured, settings, unverified
 from tests.proxy.tls.pki import Authority, Issued
@@ -102,8 +102,6 @@ async def test_no_client_speaks_for_itself_whatever_the_host_asks(pki: Pki) -> N
         async with Worker(snapshot, settings()) as worker:
             await fetch(worker.tls_port, client(pki, pki.client), "www.example.com", "", *FORGED)
             assert told(upstream) == {}
-            from tests.kit import Client
-
             for host in ("a.example", "www.example.com"):
                 async with Client(worker.port) as plain:
                     await plain.ask(get("/", *FORGED, "Connection: close, ssl-client-verify", host=host))
@@ -118,6 +116,24 @@ async def test_no_client_speaks_for_itself_whatever_the_host_asks(pki: Pki) -> N
             fields = told(upstream)
             assert fields[b"ssl-client-subject-dn"] == b"CN=alice"
             assert b"ssl-client-cert" not in fields
+
+
+@pytest.mark.parametrize(("mode", "status"), [(ClientAuthMode.ON, 400), (ClientAuthMode.OPTIONAL, 200)])
+async def test_who_takes_tls_off_in_front_cannot_show_a_certificate(
+    pki: Pki, mode: ClientAuthMode, status: int
+) -> None:
+    """Where requests over HTTP are redirected, which a trusted proxy's word keeps them from."""
+    async with Upstream(always(ok(b"hello"))) as upstream:
+        asked = asking(pki, upstream, ON, mode=mode)
+        policy = Policy(https_redirect=HttpsRedirect())
+        snapshot = msgspec.structs.replace(asked, virtual_hosts=serving(upstream, host="", policy=policy).virtual_hosts)
+        async with Worker(snapshot, settings(trusted_proxies=LOCAL)) as worker, Client(worker.port) as plain:
+            assert (await plain.ask(get("/", host="a.example"))).status == 308
+            answer = await plain.ask(get("/", "X-Forwarded-Proto: https", host="a.example"))
+            assert answer.status == status
+            assert (b"No required SSL certificate was sent" in answer.body) == (status == 400)
+            async with Client(worker.port) as other:
+                assert (await other.ask(get("/", "X-Forwarded-Proto: https", host="www.example.com"))).status == 200
 
 
 async def test_a_connection_for_one_host_is_not_for_another_that_asks_more(pki: Pki) -> None:

@@ -7,6 +7,8 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from ingressd.model import Limits, Timeouts
 from tests.kit import Client, Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
@@ -18,6 +20,7 @@ FLOOR = 0.020
 """Seconds: a p99 that nobody minds, and that a busy core alone may take."""
 
 
+@pytest.mark.alone
 async def test_a_handshake_has_a_time(pki: Pki) -> None:
     quick = settings(timeouts=Timeouts(handshake=0.3))
     async with Worker(secured(serving(), pki.web.model("web")), quick) as worker:
@@ -32,6 +35,7 @@ async def test_a_handshake_has_a_time(pki: Pki) -> None:
         await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 0, "none is left")
 
 
+@pytest.mark.alone
 async def test_only_so_many_wait_and_those_who_are_quick_get_through(pki: Pki) -> None:
     few = settings(limits=Limits(handshakes=10))
     async with (
@@ -61,6 +65,7 @@ async def requests(client: Secure, beside: Callable[[], Awaitable[None]] | None 
     return sorted(took)[98]
 
 
+@pytest.mark.alone
 async def test_a_flood_costs_connections_there_are_no_cpu_time(pki: Pki) -> None:
     """CPU time of the worker, which a busy machine does not stretch as it does a clock."""
     async with (
@@ -83,6 +88,7 @@ async def test_a_flood_costs_connections_there_are_no_cpu_time(pki: Pki) -> None
         await worker.reported(lambda: worker.gauge("tls_handshakes_open") == 800, "they are there")
 
 
+@pytest.mark.alone
 async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
     """By the clock: with 900 half-open handshakes and one more before each request, the p99 of requests is within twice
     what it was, or small in any case. A machine that is busy for a while has two more rounds to show it."""
@@ -113,6 +119,7 @@ async def test_a_flood_does_not_slow_connections_there_are(pki: Pki) -> None:
         assert any(flooded <= max(2 * quiet, FLOOR) for quiet, flooded in rounds), f"p99 before and during: {rounds}"
 
 
+@pytest.mark.alone
 async def test_what_is_sent_before_its_turn_is_not_kept(pki: Pki) -> None:
     """Else a few hundred clients that never get through fill the memory: here they send as much as is taken."""
     data = HELLO + 128 * (b"\x17\x03\x03\x40\x00" + bytes(16384))
@@ -143,6 +150,7 @@ def most_resident(worker: Worker) -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
+@pytest.mark.alone
 async def test_many_handshakes_at_once_take_turns_with_requests(pki: Pki) -> None:
     async with (
         Upstream(always(ok(b"hello"))) as upstream,

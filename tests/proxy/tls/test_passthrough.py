@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from ingressd.model import ClusterKey, Endpoint, Snapshot, Timeouts, TlsHost, TlsSettings
+from ingressd.model import ClusterKey, Endpoint, HttpsRedirect, Policy, Snapshot, Timeouts, TlsHost, TlsSettings
 from tests.kit import Client, Upstream, Worker, always, cluster, eventually, get, ok, refused_port, serving
 from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
@@ -139,6 +139,12 @@ async def test_tls_that_a_balancer_has_taken_off_was_https(pki: Pki) -> None:
         await client.ask(v1("198.51.100.7", "203.0.113.1", 1000, 443) + get("/"))
         assert upstream.requests[0].get(b"x-forwarded-proto") == b"https"
         assert upstream.requests[0].get(b"x-forwarded-port") == b"443"
+    policy = Policy(https_redirect=HttpsRedirect())
+    async with Upstream(always(ok())) as upstream, Worker(serving(upstream, policy=policy), said) as worker:
+        for port, status in ((443, 200), (80, 308)):
+            async with Client(worker.port) as client:
+                answer = await client.ask(v1("198.51.100.7", "203.0.113.1", 1000, port) + get("/"))
+                assert answer.status == status
 
 
 async def test_a_trusted_balancer_must_say_who_it_is_for(pki: Pki) -> None:
