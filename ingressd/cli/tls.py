@@ -3,7 +3,6 @@
 Most are keys of the ConfigMap of ingress-nginx, under their names.
 """
 
-import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
@@ -15,6 +14,7 @@ from ingressd.cli.flags import Flag, Values
 from ingressd.cli.values import boolean, choice, namespaced_name, port, whole_number
 from ingressd.model import TlsSettings
 from ingressd.translate import Options
+from ingressd.translate.ciphers import selects_ciphers
 from ingressd.translate.options import ACME_CHALLENGE
 
 T = TypeVar("T")
@@ -26,7 +26,6 @@ HTTPS_PORT_NUMBER = 443
 REDIRECT_CODES = (301, 302, 303, 307, 308)
 PROTOCOLS = ("TLSv1.2", "TLSv1.3")
 """Those served. RFC 8996 has retired the others."""
-_CIPHERS = re.compile(r"[A-Za-z0-9+:_!@=,.-]+")
 
 
 class Profile(StrEnum):
@@ -54,9 +53,9 @@ def _protocols(value: str) -> tuple[str, ...]:
 
 
 def _ciphers(value: str) -> str:
-    if _CIPHERS.fullmatch(value):
+    if selects_ciphers(value):
         return value
-    raise ValueError(f"{value!r} is not a list of ciphers: write OpenSSL's names, separated by colons")
+    raise ValueError(f"{value!r} is not a list of ciphers that there are: write OpenSSL's names, separated by colons")
 
 
 def _locations(value: str) -> tuple[str, ...]:

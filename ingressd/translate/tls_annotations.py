@@ -14,6 +14,7 @@ from ingressd.model import ClientAuth, ClientAuthMode, SecretName, Severity, Ups
 from ingressd.resources.finding import shown
 from ingressd.resources.syntax import label_fault, subdomain_fault
 from ingressd.translate.annotation_keys import PREFIX
+from ingressd.translate.ciphers import selects_ciphers
 
 INVALID = "InvalidAnnotation"
 NO_EFFECT = "AnnotationWithoutEffect"
@@ -49,7 +50,6 @@ MOST_COMMON_NAMES = 1000
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 """As Go's strconv.ParseBool, and so ingress-nginx, takes them."""
-_CIPHERS = re.compile(r"[A-Za-z0-9+:_!@=,.-]+")
 _ERROR_PAGE = re.compile(
     r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)?/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*|https?://[A-Za-z0-9.-]+"
 )
@@ -282,9 +282,9 @@ class _Reading:
 
     def _ciphers(self) -> str:
         text = self._get("proxy-ssl-ciphers")
-        if text is None or _CIPHERS.fullmatch(text):
+        if text is None or selects_ciphers(text):
             return text or ""
-        self._fail("proxy-ssl-ciphers", text, "write an OpenSSL list of ciphers, separated by colons")
+        self._fail("proxy-ssl-ciphers", text, "write an OpenSSL list of ciphers that there are, separated by colons")
         return ""
 
 

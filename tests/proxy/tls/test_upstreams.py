@@ -156,6 +156,16 @@ async def test_protocols_are_limited(pki: Pki) -> None:
         assert (answer.status, b"upstream_tls" in answer.body) == (502, True)
 
 
+async def test_ciphers_are_limited(pki: Pki) -> None:
+    context = server_context(pki, pki.web, "web")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+CHACHA20")
+    wanted, other = (UpstreamTls("a.example", ciphers=f"ECDHE+{kind}") for kind in ("CHACHA20", "AESGCM"))
+    async with tls_upstream(context, ok(b"hello")) as upstream, complaining(to(pki, upstream, wanted, other)) as client:
+        assert (await client.ask(get("/0"))).status == 200
+        assert (await client.ask(get("/1"))).status == 502
+
+
 async def test_an_endpoint_that_speaks_no_tls(pki: Pki) -> None:
     async with Upstream(always(ok(b"hello"))) as upstream:
         upstream.script = _say_http
