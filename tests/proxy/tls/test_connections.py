@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import subprocess
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -281,38 +280,6 @@ async def test_a_tunnel_ends_one_direction_after_the_other(pki: Pki) -> None:
             return answer
 
         assert await asyncio.to_thread(talk) == b"got hello"
-
-
-async def test_curl_and_openssl(pki: Pki) -> None:
-    pki.directory.joinpath("ca.pem").write_bytes(pki.authority.pem)
-    async with (
-        Upstream(always(ok(b"hello"))) as upstream,
-        Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
-    ):
-        port = worker.tls_port
-        curl = [
-            *("curl", "--silent", "--show-error", "--cacert", str(pki.directory / "ca.pem")),
-            *(
-                "--resolve",
-                f"a.example:{port}:127.0.0.1",
-                f"https://a.example:{port}/",
-                f"https://a.example:{port}/2",
-            ),
-        ]
-        done = await asyncio.to_thread(subprocess.run, curl, capture_output=True, timeout=DEADLINE)
-        assert (done.stdout, done.stderr) == (b"hellohello", b"")
-        client = [
-            *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "a.example", "-quiet"),
-            *("-verify_return_error", "-CAfile", str(pki.directory / "ca.pem"), "-no_ign_eof"),
-        ]
-        done = await asyncio.to_thread(
-            subprocess.run,
-            client[:-1],
-            input=get("/", "Connection: close"),
-            capture_output=True,
-            timeout=DEADLINE,
-        )
-        assert done.stdout.endswith(b"\r\n\r\nhello")
 
 
 async def test_a_client_that_reads_nothing_and_breaks_the_rules_keeps_nothing_open(pki: Pki) -> None:
