@@ -22,10 +22,11 @@ from ingressd.http1.body import Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.grammar import GET
 from ingressd.http1.head import RequestHead, ResponseHead
-from ingressd.proxy.admission import admit
+from ingressd.proxy import admission
 from ingressd.proxy.client_auth import FIELDS
 from ingressd.proxy.context import Context
 from ingressd.proxy.forwarded import trusted_fields, untrusted_fields
+from ingressd.proxy.opening import open_upstream
 from ingressd.proxy.registry import ClusterState, EndpointState
 from ingressd.proxy.reply import Reply
 from ingressd.proxy.request_body import body_of
@@ -43,7 +44,7 @@ from ingressd.proxy.responses import (
 )
 from ingressd.proxy.tls_client import TlsFailed
 from ingressd.proxy.tunnel import Tunnel
-from ingressd.proxy.upstream import Upstream, open_upstream
+from ingressd.proxy.upstream import Upstream
 from ingressd.routing.table import Decision
 from ingressd.telemetry.record import Attempt, Record, new_attempt
 
@@ -137,7 +138,7 @@ class Exchange:
         head = self._head
         record = self._record
         downstream = self._downstream
-        decision = admit(self._context, head, record, downstream.scheme, downstream.secured)
+        decision = admission.admit(self._context, head, record, downstream.scheme, downstream.secured)
         if not isinstance(decision, Decision):
             self.respond(decision)
             return

@@ -25,7 +25,9 @@ COUNTERS: Mapping[str, Figure] = {
     "ejections_refused": Figure("Ejections that would have left a cluster with too few endpoints."),
     "errors": Figure("Responses of our own in place of an upstream's, by reason.", "reason"),
     "requests": Figure("Requests of clients, those to no Ingress included."),
-    "tls_handshake_failures": Figure("Client connections that ended before their PROXY header or TLS handshake was through, by reason.", "reason"),
+    "tls_handshake_failures": Figure(
+        "Client connections that ended in their PROXY header or TLS handshake, by reason.", "reason"
+    ),
     "tls_handshakes": Figure("TLS handshakes with clients, full ones and resumed sessions.", "kind"),
     "tls_passthrough_connections": Figure("Connections passed to endpoints with their TLS as it is."),
     "tls_passthrough_failures": Figure("Connections to be passed on for which no endpoint could be reached."),
