@@ -7,5 +7,12 @@ from ingressd.routing.table cimport Decision, HostTable, Table
 from ingressd.telemetry.record cimport Record
 
 
-@cython.locals(path=bytes, host=bytes, table=Table, virtual_host=HostTable, decision=Decision, cluster=ClusterState)
-cpdef admit(Context context, RequestHead head, Record record, bytes scheme, secured)
+@cython.final
+cdef class Admission:
+    cdef Context _context
+
+    @cython.locals(
+        context=Context, path=bytes, host=bytes, table=Table, virtual_host=HostTable, decision=Decision,
+        cluster=ClusterState,
+    )
+    cpdef decide(self, RequestHead head, Record record, bytes scheme, secured)

@@ -1,5 +1,6 @@
 cimport cython
 
+from ingressd.proxy.admission cimport Admission
 from ingressd.proxy.pool cimport Pool
 from ingressd.routing.table cimport Table
 from ingressd.telemetry.accesslog cimport AccessLog
@@ -36,6 +37,7 @@ cdef class Context:
     cdef readonly object tls
     cdef readonly bytes hsts
     cdef readonly Pool pool
+    cdef readonly Admission admission
     cdef readonly AccessLog access_log
     cdef readonly LogWriter log_writer
     cdef readonly RequestMetrics metrics

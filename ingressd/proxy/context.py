@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingressd.link import Sample
 from ingressd.model import Update, WorkerSettings
+from ingressd.proxy.admission import Admission
 from ingressd.proxy.https import hsts_line
 from ingressd.proxy.pool import Pool
 from ingressd.proxy.registry import Registry
@@ -91,6 +92,7 @@ class Context:
         "_next_id",
         "_trusted",
         "access_log",
+        "admission",
         "client_body",
         "client_header",
         "clusters",
@@ -136,6 +138,7 @@ class Context:
         self.registry = Registry(settings.worker, settings.ejection)
         self.clusters = self.registry.clusters
         self.pool = Pool(settings.timeouts, settings.limits)
+        self.admission = Admission(self)
         self.access_log = AccessLog(settings.access_log)
         self.log_writer = log_writer
         self.metrics = RequestMetrics()

@@ -22,7 +22,6 @@ from ingressd.http1.body import Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.grammar import GET
 from ingressd.http1.head import RequestHead, ResponseHead
-from ingressd.proxy import admission
 from ingressd.proxy.client_auth import FIELDS
 from ingressd.proxy.context import Context
 from ingressd.proxy.forwarded import trusted_fields, untrusted_fields
@@ -138,7 +137,7 @@ class Exchange:
         head = self._head
         record = self._record
         downstream = self._downstream
-        decision = admission.admit(self._context, head, record, downstream.scheme, downstream.secured)
+        decision = self._context.admission.decide(head, record, downstream.scheme, downstream.secured)
         if not isinstance(decision, Decision):
             self.respond(decision)
             return
