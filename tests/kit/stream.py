@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds after which a test that still waits has failed. Long, because the machine may be busy; nothing waits for it
 to pass."""
 

@@ -20,7 +20,7 @@ from tests.kit.stream import DEADLINE, eventually
 SETTINGS = WorkerSettings(worker=0, workers=1)
 DRAIN = 2.0
 """Seconds that connections under way are given at the end."""
-EXIT = 10.0
+EXIT = 30.0
 """Seconds a worker has to exit when told to; it gives what is under way some itself."""
 
 

@@ -11,7 +11,7 @@ from ingressd.source.base import Changes
 from ingressd.source.directory import DirectorySource
 from ingressd.source.listener import Listener
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds; a test that passes needs a small part of it."""
 
 
