@@ -5,7 +5,6 @@ preference is.
 """
 
 import base64
-import datetime
 import ipaddress
 import json
 import ssl
@@ -15,7 +14,8 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+
+from ingressd.demo.certificates import named, unsigned
 
 CLIENT = {"OPENSSL_CONF": str(Path(__file__).parent / "tls_client.cnf")}
 """The environment of load generators."""
@@ -40,21 +40,11 @@ def make(directory: Path, kind: str = "ecdsa") -> Files:
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
         rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     )
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
+    name = named("bench")
     names: list[x509.GeneralName] = [x509.DNSName("*.example.com")]
     names.append(x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    extension = x509.SubjectAlternativeName(names)
+    made = unsigned(name, name, key).add_extension(extension, critical=False).sign(key, hashes.SHA256())
     files = Files(directory / "tls.crt", directory / "tls.key")
     files.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(

@@ -1,16 +1,14 @@
 """Certificates of a soak test: an authority that issues them again and again, and clients that trust nobody else."""
 
 import base64
-import datetime
 import ssl
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-DAY = datetime.timedelta(days=1)
+from ingressd.demo.certificates import named, unsigned
 
 
 class Issued(NamedTuple):
@@ -26,10 +24,10 @@ class Authority:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("soak test authority")
+        self._name = named("soak test authority")
         usage = x509.BasicConstraints(ca=True, path_length=0)
         own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
-        builder = _builder(self._name, self._name, self._key).add_extension(usage, critical=True)
+        builder = unsigned(self._name, self._name, self._key).add_extension(usage, critical=True)
         made = builder.add_extension(own, critical=False).sign(self._key, hashes.SHA256())
         self._pem = made.public_bytes(serialization.Encoding.PEM)
 
@@ -37,7 +35,7 @@ class Authority:
         """A new one for a host."""
         names = x509.SubjectAlternativeName([x509.DNSName(host)])
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = _builder(_name(host), self._name, self._leaf_key).add_extension(names, critical=False)
+        builder = unsigned(named(host), self._name, self._leaf_key).add_extension(names, critical=False)
         made = builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())
         key = self._leaf_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -51,20 +49,3 @@ class Authority:
         context = ssl.create_default_context(cadata=self._pem.decode())
         context.minimum_version = context.maximum_version = version
         return context
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
-    )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 NAMESPACE, SECRET = "demo", "secure-tls"
@@ -26,12 +26,12 @@ class Files(NamedTuple):
 def write(folder: Path) -> Files:
     """Writes both below `folder`, which is nobody else's to read."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = _name("ingressd demo authority")
+    issuer = named("ingressd demo authority")
     usage = x509.BasicConstraints(ca=True, path_length=0)
-    authority = _builder(issuer, issuer, authority_key).add_extension(usage, critical=True)
+    authority = unsigned(issuer, issuer, authority_key).add_extension(usage, critical=True)
     signed = authority.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     names = x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS])
-    leaf = _builder(_name(HOSTS[0]), issuer, key).add_extension(names, critical=False)
+    leaf = unsigned(named(HOSTS[0]), issuer, key).add_extension(names, critical=False)
     chain = leaf.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -50,11 +50,15 @@ def write(folder: Path) -> Files:
     return files
 
 
-def _name(text: str) -> x509.Name:
+def named(text: str) -> x509.Name:
+    """A subject or an issuer by its common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> x509.CertificateBuilder:
+    """What all certificates begin with, good for LIFE before now and after."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

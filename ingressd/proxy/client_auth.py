@@ -22,9 +22,6 @@ from ingressd.proxy.tls_table import ServerContext, TlsTable
 if TYPE_CHECKING:
     from cryptography.x509 import Name
 
-FIELDS = frozenset((b"ssl-client-verify", b"ssl-client-subject-dn", b"ssl-client-issuer-dn", b"ssl-client-cert"))
-"""What a proxy says of a client. The head's scanner drops what a client says of itself."""
-
 WITHOUT_AUTHORITY = frozenset((18, 19, 20, 21))
 """What `optional_no_ca` forgives, as in nginx: DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN,
 UNABLE_TO_GET_ISSUER_CERT_LOCALLY, UNABLE_TO_VERIFY_LEAF_SIGNATURE (x509_vfy.h)."""

@@ -22,7 +22,6 @@ from ingressd.http1.body import Body
 from ingressd.http1.errors import FramingError
 from ingressd.http1.grammar import GET
 from ingressd.http1.head import RequestHead, ResponseHead
-from ingressd.proxy.client_auth import FIELDS
 from ingressd.proxy.context import Context
 from ingressd.proxy.forwarded import trusted_fields, untrusted_fields
 from ingressd.proxy.opening import open_upstream
@@ -149,7 +148,6 @@ class Exchange:
         else:
             added = untrusted_fields(head, downstream.client_fields, record.request_id)
         if downstream.secured is not None and downstream.secured.context.client_auth is not None:
-            head.drop(FIELDS)
             added += downstream.secured.fields()
         self._request = head.forward(added)
         if not self._try(None, False):

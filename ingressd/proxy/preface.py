@@ -47,7 +47,7 @@ class Preface:
         self._expects_header = context.settings.proxy_protocol and context.trusts(self._address)
         self._gate.enter(self._transport)
         if not self._expects_header and not self._secure:
-            self._become_plain(b"https" if self._secure else b"http")
+            self._become_plain(b"http")
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is not None and self._gate.leave(self._transport):
