@@ -51,25 +51,31 @@ class Decision:
         return f"<Decision {self.host or '*'}{self.route.path.value} -> {self.route.cluster}>"
 
 
+_NO_PATHS: dict[bytes, Decision] = {}
+"""Shared by the many hosts that have only `/`: to look into one of their own would be to wait for its memory."""
+
+
 class HostTable:
     """The routes of one virtual host."""
 
     __slots__ = ("default", "depth", "exact", "prefixes", "root")
 
     def __init__(self, virtual_host: VirtualHost) -> None:
-        self.exact: dict[bytes, Decision] = {}
-        self.prefixes: dict[bytes, Decision] = {}
+        exact: dict[bytes, Decision] = {}
+        prefixes: dict[bytes, Decision] = {}
         for route in sorted(virtual_host.routes, key=lambda route: route.path.precedence, reverse=True):
             decision = Decision(virtual_host.host, route)
             value = route.path.value.encode()
             if route.path.kind is PathKind.EXACT:
-                self.exact.setdefault(value, decision)
+                exact.setdefault(value, decision)
             else:
                 # `/foo` and `/foo/` match the same paths; the longer comes first in the sorting and stays.
-                self.prefixes.setdefault(value.rstrip(b"/"), decision)
+                prefixes.setdefault(value.rstrip(b"/"), decision)
         self.default = Decision(virtual_host.host, virtual_host.default) if virtual_host.default else None
-        self.root = self.prefixes.get(b"", self.default)
-        self.depth = max((prefix.count(b"/") for prefix in self.prefixes), default=0)
+        self.root = prefixes.get(b"", self.default)
+        self.depth = max((prefix.count(b"/") for prefix in prefixes), default=0)
+        self.exact = exact or _NO_PATHS
+        self.prefixes = prefixes if self.depth else _NO_PATHS
 
     def find(self, path: bytes) -> Decision | None:
         """The route for a normalised path: exact, else the longest prefix of whole elements, else the default."""

@@ -5,16 +5,15 @@ from ingressd.routing.table cimport Decision
 from ingressd.telemetry.record cimport Attempt, Record
 
 
+cdef Py_ssize_t _WIDTH
 cdef double[::1] _BOUNDS
-cdef long long[::1] _FIRST
 
 
 cdef class Series:
     cdef public long long requests
-    cdef double[::1] sums
-    cdef long long[::1] counts
+    cdef double[::1] values
 
-    @cython.locals(bucket=Py_ssize_t)
+    @cython.locals(at=Py_ssize_t)
     cdef observe(self, Py_ssize_t which, double value)
 
 
