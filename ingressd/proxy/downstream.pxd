@@ -3,6 +3,7 @@ cimport cython
 from ingressd.http1.head cimport RequestHead, request_head
 from ingressd.proxy.context cimport Context
 from ingressd.proxy.exchange cimport Exchange
+from ingressd.proxy.forwarded cimport client_fields
 from ingressd.telemetry.record cimport Record, new_record
 
 

@@ -12,9 +12,22 @@ from ingressd.http1.head import RequestHead
 
 def client_fields(address: bytes, scheme: bytes, port: int) -> bytes:
     """The fields that are the same for all requests of a client that is not trusted: rendered once per connection."""
-    return (
-        b"X-Real-IP: %b\r\nX-Forwarded-For: %b\r\nX-Forwarded-Port: %d\r\nX-Forwarded-Proto: %b\r\n"
-        b"X-Forwarded-Scheme: %b\r\nX-Scheme: %b\r\n" % (address, address, port, scheme, scheme, scheme)
+    return octets.join(
+        [
+            b"X-Real-IP: ",
+            address,
+            b"\r\nX-Forwarded-For: ",
+            address,
+            b"\r\nX-Forwarded-Port: ",
+            octets.decimal(port),
+            b"\r\nX-Forwarded-Proto: ",
+            scheme,
+            b"\r\nX-Forwarded-Scheme: ",
+            scheme,
+            b"\r\nX-Scheme: ",
+            scheme,
+            b"\r\n",
+        ]
     )
 
 
