@@ -79,8 +79,8 @@ class Secured:
         wanted = found.client_auth if found is not None else None
         if wanted != self.context.client_auth:
             return MISDIRECTED
-        if wanted is not None:
-            return self._judge_client(wanted)
+        if wanted is not None and (reason := self._judge_client(wanted)) is not None:
+            return reason
         if table.settings.refuse_misdirected and host and not self.context.covers(host):
             # Only where another connection would be another: there may be no certificate for this host at all.
             certificate = table.certificate(found)

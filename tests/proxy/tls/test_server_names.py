@@ -6,7 +6,7 @@ import ssl
 import msgspec
 import pytest
 
-from ingressd.model import AccessLogFormat, TlsHost, TlsSettings
+from ingressd.model import AccessLogFormat, ClientAuth, ClientAuthMode, TlsHost, TlsSettings
 from tests.kit import Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
@@ -157,6 +157,13 @@ async def test_another_host_than_the_certificate_is_for(pki: Pki) -> None:
                 ):
                     assert (await client.ask(get("/", host=host))).status == status, host
             assert b'"misdirected"' in await worker.line(b"misdirected")
+        # So it is where both ask the same of their clients.
+        auth = ClientAuth(ClientAuthMode.OPTIONAL, pki.clients.bundle().name)
+        hosts = tuple(msgspec.structs.replace(host, client_auth=auth) for host in hosts)
+        snapshot = msgspec.structs.replace(snapshot, tls_hosts=hosts, trust_bundles=(pki.clients.bundle(),))
+        async with Worker(snapshot, settings(TlsSettings(refuse_misdirected=True))) as worker:
+            assert (await fetch(worker.tls_port, unverified(), "a.example", "b.example")).status == 421
+            assert (await fetch(worker.tls_port, unverified(), "a.example", "www.example.com")).status == 200
 
 
 async def test_plain_http_is_told_so(pki: Pki) -> None:
