@@ -88,7 +88,8 @@ def _read_v2(data: bytes) -> Connection | None:
     version, command = data[12] >> 4, data[12] & 15
     family, transport = data[13] >> 4, data[13] & 15
     length = _V2_FIXED + int.from_bytes(data[14:16], "big")
-    if version != 2 or command > 1 or family > 3 or transport > 2:
+    # The balancer's own connection (command 0) is one whatever is said of its family.
+    if version != 2 or command > 1 or (command == 1 and (family > 3 or transport > 2)):
         raise ProxyHeaderError("a malformed PROXY header")
     if length > MAX_V2:
         raise ProxyHeaderError("a PROXY header too large")

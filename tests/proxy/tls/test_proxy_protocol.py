@@ -96,6 +96,7 @@ def test_a_malformed_header_is_refused(line: bytes) -> None:
         b"PROXY UNKNOWN ffff:f::1 ::1 1 2\r\n",
         v2("1.2.3.4", "1.2.3.5", 1, 2, command=0),
         SIGNATURE + b"\x20\x00\x00\x00",
+        SIGNATURE + b"\x20\xff\x00\x02xx",
         SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216),
     ],
 )
