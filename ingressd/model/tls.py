@@ -120,6 +120,11 @@ class ClientAuth(msgspec.Struct, frozen=True):
     error_page: str = ""
     broken: bool = False
 
+    @property
+    def demands_certificate(self) -> bool:
+        """Whether nobody is served who shows no certificate."""
+        return self.broken or self.mode is ClientAuthMode.ON or bool(self.common_names)
+
 
 class TlsHost(msgspec.Struct, frozen=True):
     """What a connection with this server name gets. `host` is as in VirtualHost: a name, `*.` and a name (one label in

@@ -151,7 +151,7 @@ class TlsTable:
     def demands_certificate(self, host: bytes) -> bool:
         """Whether nobody is served at `host` (normal form) who shows no certificate."""
         found = self.host(host.decode("latin-1"))
-        return found is not None and found.client_auth is not None and found.client_auth.mode is ClientAuthMode.ON
+        return found is not None and found.client_auth is not None and found.client_auth.demands_certificate
 
     def trusted(self, client_auth: ClientAuth) -> bool:
         """Whether anybody can be verified, where that is asked."""

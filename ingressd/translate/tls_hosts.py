@@ -150,7 +150,7 @@ class TlsHosts:
     def asks_clients(self, host: str) -> bool:
         """Whether nobody gets a response from this host over TLS without a certificate."""
         _, auth = self._client_auths.get(host, (None, None))
-        return auth is not None and (auth.broken or auth.mode is ClientAuthMode.ON)
+        return auth is not None and auth.demands_certificate
 
     def references(self) -> Iterator[ObjectRef]:
         """The Secrets that are named."""

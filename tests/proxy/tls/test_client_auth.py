@@ -118,13 +118,19 @@ async def test_no_client_speaks_for_itself_whatever_the_host_asks(pki: Pki) -> N
             assert b"ssl-client-cert" not in fields
 
 
-@pytest.mark.parametrize(("mode", "status"), [(ClientAuthMode.ON, 400), (ClientAuthMode.OPTIONAL, 200)])
-async def test_who_takes_tls_off_in_front_cannot_show_a_certificate(
-    pki: Pki, mode: ClientAuthMode, status: int
-) -> None:
+@pytest.mark.parametrize(
+    ("auth", "status"),
+    [
+        (ClientAuth(ClientAuthMode.ON), 400),
+        (ClientAuth(ClientAuthMode.OPTIONAL), 200),
+        (ClientAuth(ClientAuthMode.OPTIONAL, common_names=("alice",)), 400),
+        (ClientAuth(ClientAuthMode.OPTIONAL, broken=True), 400),
+    ],
+)
+async def test_who_takes_tls_off_in_front_cannot_show_a_certificate(pki: Pki, auth: ClientAuth, status: int) -> None:
     """Where requests over HTTP are redirected, which a trusted proxy's word keeps them from."""
     async with Upstream(always(ok(b"hello"))) as upstream:
-        asked = asking(pki, upstream, ON, mode=mode)
+        asked = asking(pki, upstream, auth, trust=ON.trust)
         policy = Policy(https_redirect=HttpsRedirect())
         snapshot = msgspec.structs.replace(asked, virtual_hosts=serving(upstream, host="", policy=policy).virtual_hosts)
         async with Worker(snapshot, settings(trusted_proxies=LOCAL)) as worker, Client(worker.port) as plain:
