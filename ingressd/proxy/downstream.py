@@ -351,7 +351,7 @@ class Downstream:
         accept = self._head.accept if self._head is not None else b""
         head_only = self._head is not None and self._head.method == b"HEAD"
         answer = Answer(error.status, error.reason, error.detail)
-        data, length = render(answer, record.request_id, accept, b"Connection: close\r\n", head_only)
+        data, length = render(answer, record.request_id, accept, self._last_fields(), head_only)
         record.bytes_sent = len(data)
         record.body_bytes_sent = length
         self.write(data)
@@ -359,6 +359,15 @@ class Downstream:
         self._head = None
         self._buffer = b""
         self._offset = 0
+        self._close(linger=True)
+
+    def _last_fields(self) -> bytes:
+        """Of a response behind which the connection is closed."""
+        return b"Connection: close\r\n" + (self._context.hsts if self.secured is not None else b"")
+
+    def dismiss(self, data: bytes) -> None:
+        """Sends this, a whole response, and closes, whatever else the client has to say."""
+        self.write(data)
         self._close(linger=True)
 
     def _refuse_connection(self) -> None:
@@ -369,7 +378,7 @@ class Downstream:
         record.reason = answer.reason
         record.status = answer.status
         record.request_id = context.request_id()
-        data, length = render(answer, record.request_id, b"", b"Connection: close\r\nRetry-After: 1\r\n")
+        data, length = render(answer, record.request_id, b"", self._last_fields() + b"Retry-After: 1\r\n")
         record.bytes_sent = len(data)
         record.body_bytes_sent = length
         self.write(data)

@@ -115,7 +115,7 @@ async def test_strict_transport_security_in_every_response_over_tls() -> None:
         )
         async with Worker(snapshot, settings) as worker, Client(worker.port) as client:
             assert (await client.ask(get("/"))).get(b"strict-transport-security") is None
-            for host, status in ((HOST, 200), ("nowhere.example", 404)):
+            for host, status in ((HOST, 200), ("nowhere.example", 404), ("two words", 400)):
                 found = await _ask_over_tls(worker.tls_port, host)
                 assert found.status == status
                 assert found.headers.get_all("Strict-Transport-Security") == [HSTS]
