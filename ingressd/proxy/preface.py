@@ -159,4 +159,10 @@ class Preface:
         """Plain HTTP where TLS is spoken: said so in HTTP, as nginx does."""
         context = self._gate.context
         data, _ = render(failure(PLAIN_HTTP), context.request_id(), b"", b"Connection: close\r\n")
-        self._refuse(PLAIN_HTTP, data)
+        transport = self._leave()
+        if transport is not None:
+            self._gate.count("tls_handshake_failures", PLAIN_HTTP)
+            # It lets a client that is still sending read the answer.
+            downstream = Downstream(context, b"http", self._port, self._address, None)
+            self._hand_over(transport, cast(asyncio.Protocol, downstream))
+            downstream.dismiss(data)

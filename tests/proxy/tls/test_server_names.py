@@ -1,13 +1,14 @@
 """Which certificate a client gets, and what it may ask for on that connection."""
 
 import asyncio
+import socket
 import ssl
 
 import msgspec
 import pytest
 
 from ingressd.model import AccessLogFormat, ClientAuth, ClientAuthMode, TlsHost, TlsSettings
-from tests.kit import Upstream, Worker, always, get, ok, serving
+from tests.kit import DEADLINE, Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
 
@@ -175,6 +176,22 @@ async def test_plain_http_is_told_so(pki: Pki) -> None:
         assert b"The plain HTTP request was sent to HTTPS port" in answer
         writer.close()
         await writer.wait_closed()
+
+
+async def test_plain_http_is_told_so_even_while_it_sends(pki: Pki) -> None:
+    """Closing with unread bytes would have the kernel reset the connection, and the client lose the answer."""
+
+    def send() -> bytes:
+        with socket.create_connection(("127.0.0.1", worker.tls_port), DEADLINE) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: %d\r\n\r\n" % (1 << 20))
+            assert client.recv(1, socket.MSG_PEEK)
+            for _ in range(16):
+                client.sendall(bytes(1 << 16))
+            return client.makefile("rb").read()
+
+    async with Worker(secured(serving(), pki.web.model("web")), settings()) as worker:
+        assert (await asyncio.to_thread(send)).startswith(b"HTTP/1.1 400 ")
+        await worker.reported(lambda: worker.counter("tls_handshake_failures", "plain_http") == 1, "it was counted")
 
 
 async def test_a_certificate_that_cannot_be_used_harms_nobody_else(pki: Pki) -> None:
