@@ -314,12 +314,14 @@ class TlsTransport:
 
     def write_eof(self) -> None:
         """Sends close_notify; reading goes on."""
-        if self._closing or self._notified or not self.established or self.connection is None:
+        if self._closing or self._notified or not self.established or self.connection is None or self._incoming is None:
             return
         self._notified = True
-        # It would wait for the peer's, which `_decrypt` will see.
+        # It would look for the peer's, which `_decrypt` will see, and throw away what the peer has sent before that.
+        unread = self._incoming.read()
         with contextlib.suppress(ssl.SSLError, OSError):
             self.connection.unwrap()
+        self._incoming.write(unread)
         self._flush()
 
     def pause_reading(self) -> None:

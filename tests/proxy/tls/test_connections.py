@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.kit import DEADLINE, Upstream, Worker, always, each, eventually, get, ok, request, serving
+from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
 from tests.proxy.tls.test_client_hello import records
@@ -250,10 +251,7 @@ async def test_a_key_of_a_certificate_may_be_of_another_group(pki: Pki, version:
 
 
 async def test_a_tunnel_ends_one_direction_after_the_other(pki: Pki) -> None:
-    async def script(connection: object) -> None:
-        from tests.kit.upstream import Connection
-
-        assert isinstance(connection, Connection)
+    async def script(connection: Connection) -> None:
         await connection.request_head()
         await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
         got = await connection.read_to_end()
@@ -280,6 +278,58 @@ async def test_a_tunnel_ends_one_direction_after_the_other(pki: Pki) -> None:
             return answer
 
         assert await asyncio.to_thread(talk) == b"got hello"
+
+
+async def test_what_a_client_sends_behind_the_end_of_the_endpoint_is_not_lost(
+    pki: Pki, version: ssl.TLSVersion
+) -> None:
+    """Not even what the worker has and has not read when it passes that end on: the endpoint takes it later."""
+    full, heard = asyncio.Event(), asyncio.Event()
+    piece = bytes(range(250)) * 4
+    got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def script(connection: Connection) -> None:
+        await connection.request_head()
+        await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await full.wait()
+        connection.half_close()
+        await heard.wait()
+        got.set_result(await connection.read_to_end())
+
+    async with (
+        Upstream(script) as upstream,
+        Worker(secured(serving(upstream), pki.web.model("web")), settings()) as worker,
+    ):
+        loop = asyncio.get_running_loop()
+
+        def talk() -> int:
+            """Sends until nobody takes more; then hears the end, and sends what is left."""
+            raw = Raw(worker.tls_port, version=version)
+            with raw.sock:
+                raw.shake()
+                raw.tls.write(get("/", "Connection: Upgrade", "Upgrade: x"))
+                raw.sock.sendall(raw.outgoing.read())
+                assert b"101" in raw.read(b"\r\n\r\n")
+                raw.sock.settimeout(1)
+                sent, waiting = 0, b""
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        sent += raw.tls.write(piece)
+                        waiting += raw.outgoing.read()
+                        waiting = waiting[raw.sock.send(waiting) :]
+                loop.call_soon_threadsafe(full.set)
+                raw.sock.settimeout(DEADLINE)
+                assert raw.read(b"more than nothing") == b""
+                loop.call_soon_threadsafe(heard.set)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    raw.tls.unwrap()
+                raw.sock.sendall(waiting + raw.outgoing.read())
+                assert not raw.receive()
+            return sent
+
+        sent = await asyncio.to_thread(talk)
+        async with asyncio.timeout(DEADLINE):
+            assert await got == piece * (sent // len(piece))
 
 
 async def test_a_client_that_reads_nothing_and_breaks_the_rules_keeps_nothing_open(pki: Pki) -> None:
