@@ -194,6 +194,8 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
     """The flags as the controller takes them."""
     number = values[WORKERS]
     https_port = tls.https_port(values)
+    ports = {HTTP_PORT.option: values[HTTP_PORT], tls.HTTPS_PORT.option: https_port}
+    _check_ports({**ports, HEALTHZ_PORT.option: values[HEALTHZ_PORT]})
     translation = msgspec.structs.replace(
         tls.translation(values),
         https_port=tls.published_port(values),
@@ -238,3 +240,11 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
         grace=values[SHUTDOWN_GRACE_PERIOD],
         handover=values[HANDOVER_SOCKET],
     )
+
+
+def _check_ports(ports: Mapping[str, int | None]) -> None:
+    """Raises UsageError if two flags have one port, before listening blames another process."""
+    seen: dict[int, str] = {}
+    for flag, number in ports.items():
+        if number and seen.setdefault(number, flag) != flag:
+            raise UsageError(f"{flag}: {number} is the port of {seen[number]} too: choose another one")

@@ -168,6 +168,8 @@ def test_https_is_off_by_default_only_with_manifests() -> None:
         (["--default-backend-service=a/b/c"], "write namespace/name"),
         (["--ingress-class="], "--ingress-class: the value is empty"),
         (["--https-port=x"], "--https-port: 'x' is not a port: write a number from 0 to 65535"),
+        (["--http-port=81", "--https-port=81"], "--https-port: 81 is the port of --http-port too"),
+        (["--https-port=10254"], "--healthz-port: 10254 is the port of --https-port too"),
         (["--ssl-protocols=TLSv1"], "--ssl-protocols: 'TLSv1' is not possible: write TLSv1.2, TLSv1.3 or both"),
         (["--ssl-ciphers=a b"], "--ssl-ciphers: 'a b' is not a list of ciphers that there are"),
         (["--ssl-ciphers=NOPE"], "--ssl-ciphers: 'NOPE' is not a list of ciphers that there are"),
