@@ -16,6 +16,7 @@ from ingressd.cli.flags import UsageError
 from ingressd.cli.output import OUTPUT, OutputFormat
 from ingressd.control.reconcile import Reconciler
 from ingressd.model import Cluster, ClusterKey, HttpsRedirect, PathKind, Policy, Route, Snapshot, UpstreamTls
+from ingressd.resources.finding import listing
 from ingressd.source.base import SourceError
 from ingressd.source.directory import DirectorySource
 
@@ -116,9 +117,9 @@ def _print_text(rows: Sequence[Row], state: Reconciler) -> None:
     print(f"Problems: {len(state.problems) or 'none'}")
     for problem in state.problems:
         print(_printable(f"  {problem.severity.value}: {problem}"))
-    if count := len(state.passed_over):
+    if names := [f"{one.namespace}/{one.name}" for one in state.passed_over]:
         print()
-        print(f"{count} {'Ingress' if count == 1 else 'Ingresses'} of other classes passed over")
+        print(_printable(f"Passed over, of another class or of none (--watch-ingress-without-class): {listing(names)}"))
 
 
 def _print_table(lines: Sequence[Sequence[str]]) -> None:

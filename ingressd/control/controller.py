@@ -420,10 +420,11 @@ class Controller:
             self._on_ready()
             state = self._reconciler.published.snapshot
             _log.info(
-                "ready: workers: %d, virtual hosts: %d, clusters: %d",
+                "ready: workers: %d, virtual hosts: %d, clusters: %d, Ingresses of another class or of none: %d",
                 len(list(self._workers)),
                 len(state.virtual_hosts),
                 len(state.clusters),
+                len(self._reconciler.passed_over),
             )
 
     async def _start_again(self, number: int) -> None:

@@ -92,7 +92,7 @@ def test_the_table(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
     assert rest[2].startswith(f"  error: {manifests}:")
     assert "spec.rules[0].http.paths[2].backend.service.name: there is no Service" in rest[2]
     assert rest[3].startswith(f"  warning: {manifests}:")
-    assert rest[4:] == ["", "1 Ingress of other classes passed over"]
+    assert rest[4:] == ["", "Passed over, of another class or of none (--watch-ingress-without-class): shop/theirs"]
 
 
 def test_flags_of_run_that_shape_routes_count_here_too(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
@@ -106,9 +106,8 @@ def test_flags_of_run_that_shape_routes_count_here_too(capsys: pytest.CaptureFix
     rows = table(lines)
     assert {row[6] for row in rows[1:]} == {"read-timeout=300s,tries=1"}
     assert (rows[-1][:5], rows[-1][7]) == (["*", "*", "default", "shop/front", "80"], "Service shop/front")
-    assert "2 Ingresses of other classes passed over" in text(
-        capsys, f"--manifests={manifests}", "--controller-class=other.example/controller"
-    )
+    last = text(capsys, f"--manifests={manifests}", "--controller-class=other.example/controller")[-1]
+    assert last.endswith(": shop/theirs and shop/web")
 
 
 def test_json(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:

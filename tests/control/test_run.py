@@ -124,6 +124,12 @@ def test_an_edit_takes_effect_within_100_ms_with_1000_hosts_loaded(manifests: Pa
         assert min(times) < 0.1, times
 
 
+def test_the_log_tells_of_ingresses_that_are_passed_over(manifests: Path) -> None:
+    write(manifests / "none.yaml", ingress("none", "b.example").replace("  ingressClassName: ingressd\n", ""))
+    with ingressd(STAND_INS, manifests, "--workers=1") as running:
+        assert running.line("ready: ").strip().endswith("clusters: 1, Ingresses of another class or of none: 1")
+
+
 def test_a_broken_edit_is_said_once_and_the_last_good_state_stays(manifests: Path) -> None:
     with ingressd(STAND_INS, manifests, "--workers=1") as running:
         running.ready()
