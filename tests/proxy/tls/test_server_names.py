@@ -160,8 +160,8 @@ async def test_another_host_than_the_certificate_is_for(pki: Pki) -> None:
             assert b'"misdirected"' in await worker.line(b"misdirected")
         # So it is where both ask the same of their clients.
         auth = ClientAuth(ClientAuthMode.OPTIONAL, pki.clients.bundle().name)
-        hosts = tuple(msgspec.structs.replace(host, client_auth=auth) for host in hosts)
-        snapshot = msgspec.structs.replace(snapshot, tls_hosts=hosts, trust_bundles=(pki.clients.bundle(),))
+        asking = tuple(msgspec.structs.replace(host, client_auth=auth) for host in hosts)
+        snapshot = msgspec.structs.replace(snapshot, tls_hosts=asking, trust_bundles=(pki.clients.bundle(),))
         async with Worker(snapshot, settings(TlsSettings(refuse_misdirected=True))) as worker:
             assert (await fetch(worker.tls_port, unverified(), "a.example", "b.example")).status == 421
             assert (await fetch(worker.tls_port, unverified(), "a.example", "www.example.com")).status == 200
