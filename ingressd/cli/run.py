@@ -202,6 +202,10 @@ def controller_options(values: Values, environment: Mapping[str, str]) -> Option
         health_check=values[health.HEALTH_CHECK],
         fallback_certificate=None if https_port is None else self_signed.make(),
     )
+    if values[tls.USE_PROXY_PROTOCOL] and not values[TRUSTED_PROXIES]:
+        raise UsageError(
+            f"{tls.USE_PROXY_PROTOCOL.option} has no effect without {TRUSTED_PROXIES.option}: write there who sends it"
+        )
     return Options(
         https=None if https_port is None else Port(tls.HTTPS_PORT.option, https_port, values[BIND_ADDRESS]),
         http=Port(HTTP_PORT.option, values[HTTP_PORT], values[BIND_ADDRESS]),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingressd.cli import cluster, flags, objects, writing
+from ingressd.cli import cluster, flags, objects, tls, writing
 from ingressd.cli.flags import UsageError
 from ingressd.cli.run import SECTIONS, controller_options
 from ingressd.control.cpus import usable_cpus
@@ -102,7 +102,6 @@ FLAGS: list[tuple[str, str, Callable[[Options], object], object]] = [
     ("enable-ssl-passthrough", "true", lambda found: found.translation.ssl_passthrough, True),
     ("ssl-protocols", "TLSv1.3", lambda found: found.settings.tls.protocols, ("TLSv1.3",)),
     ("ssl-ciphers", "HIGH:!aNULL", lambda found: found.settings.tls.ciphers, "HIGH:!aNULL"),
-    ("use-proxy-protocol", "true", lambda found: found.settings.proxy_protocol, True),
     ("ssl-redirect", "true", lambda found: found.translation.ssl_redirect, True),
     ("force-ssl-redirect", "true", lambda found: found.translation.force_ssl_redirect, True),
     ("http-redirect-code", "301", lambda found: found.translation.http_redirect_code, 301),
@@ -129,8 +128,17 @@ def test_no_flag_is_left_untested() -> None:
     assert known == {name for name, *_ in FLAGS} | {
         objects.MANIFESTS.name,
         *HSTS_FLAGS,
+        tls.USE_PROXY_PROTOCOL.name,
         *(flag.name for flag in (*cluster.FLAGS, *writing.FLAGS)),
     }
+
+
+def test_the_proxy_protocol_needs_to_be_told_who_speaks_it() -> None:
+    assert options("--use-proxy-protocol", "--trusted-proxies=10.0.0.0/8").settings.proxy_protocol
+    assert options("--trusted-proxies=10.0.0.0/8", INGRESSD_USE_PROXY_PROTOCOL="true").settings.proxy_protocol
+    assert not options("--trusted-proxies=10.0.0.0/8").settings.proxy_protocol
+    with pytest.raises(UsageError, match="--use-proxy-protocol has no effect without --trusted-proxies"):
+        options("--use-proxy-protocol")
 
 
 def test_profiles() -> None:
