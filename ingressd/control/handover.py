@@ -61,6 +61,9 @@ def take(path: str) -> Taken:
     """Asks who listens at `path` for its listening sockets. Raises ListenError if it does not give them."""
     if not os.access(Path(path).absolute().parent, os.W_OK | os.X_OK):
         raise ListenError(f"cannot listen on {path} ({FLAG}): there is no such directory, or none we may write to")
+    if Path(path).exists() and not Path(path).is_socket():
+        # `Offer.open` would replace it.
+        raise ListenError(f"cannot listen on {path} ({FLAG}): there is something else than a socket: write another path")
     connection = socket.socket(socket.AF_UNIX)
     descriptors: list[int] = []
     said = MORE

@@ -52,3 +52,13 @@ async def test_who_gives_a_part_of_its_sockets_has_given_none(tmp_path: Path, li
 
         with pytest.raises(ListenError, match="gives nothing"):
             await asyncio.gather(taking, asyncio.to_thread(give))
+
+
+def test_a_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "hello.yaml"
+    path.write_text("kept")
+    with pytest.raises(ListenError, match="something else than a socket: write another path"):
+        take(str(path))
+    assert path.read_text() == "kept"
+    path.unlink()
+    assert take(str(path)).sockets == []
