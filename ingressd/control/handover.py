@@ -63,7 +63,9 @@ def take(path: str) -> Taken:
         raise ListenError(f"cannot listen on {path} ({FLAG}): there is no such directory, or none we may write to")
     if Path(path).exists() and not Path(path).is_socket():
         # `Offer.open` would replace it.
-        raise ListenError(f"cannot listen on {path} ({FLAG}): there is something else than a socket: write another path")
+        raise ListenError(
+            f"cannot listen on {path} ({FLAG}): there is something else than a socket: write another path"
+        )
     connection = socket.socket(socket.AF_UNIX)
     descriptors: list[int] = []
     said = MORE
