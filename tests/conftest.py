@@ -7,6 +7,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# 200 ms for an example is what a busy machine may take.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 # Any two files that are there: only the locks on them count (flock(2)).
 QUEUE = Path(__file__)
