@@ -107,11 +107,14 @@ class Checks:
         """From now on these are the clusters with a check. What is checked already goes on as it is; an endpoint whose
         check is replaced by another keeps its state."""
         ended: list[_Watched] = []
+        unhealthy: set[tuple[ClusterKey, Endpoint]] = set()
         for key, former in list(self._followed.items()):
             if not _same(former, clusters.get(key)):
+                assert former.health is not None
+                failed = self.unhealthy.get(former.health, ())
+                unhealthy.update((key, endpoint) for endpoint in former.endpoints if endpoint in failed)
                 ended += self._refer(former, -1)
                 del self._followed[key]
-        unhealthy = {watched.endpoint for watched in ended if not watched.standing.healthy}
         for key, cluster in clusters.items():
             known = key in self._followed
             self._followed[key] = cluster
@@ -119,7 +122,7 @@ class Checks:
                 assert cluster.health is not None
                 for endpoint in cluster.endpoints:
                     if (endpoint, cluster.health) not in self._watched:
-                        self._begin(endpoint, cluster.health, endpoint not in unhealthy)
+                        self._begin(endpoint, cluster.health, (key, endpoint) not in unhealthy)
                 for _ in self._refer(cluster, 1):
                     pass
         for watched in ended:

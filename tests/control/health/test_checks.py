@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,30 @@ async def test_an_endpoint_whose_check_is_changed_keeps_its_state() -> None:
     stage.wrong = {}
     await stage.clock.advance(30)
     assert stage.checks.unhealthy == {}
+    await stage.checks.close()
+
+
+async def test_it_keeps_its_state_though_another_cluster_goes_on_with_the_former_check() -> None:
+    stage = Stage()
+    stage.wrong = {ONE: "refused"}
+    stage.follow(a=(CHECK, (ONE, TWO)), b=(CHECK, (ONE, TWO)))
+    await stage.clock.advance(30)
+    stage.follow(a=(OTHER, (ONE, TWO)), b=(CHECK, (ONE, TWO)))
+    assert stage.checks.unhealthy == {CHECK: {ONE}, OTHER: {ONE}}
+    await stage.checks.close()
+
+
+async def test_what_one_cluster_knows_of_an_endpoint_is_not_taken_for_another_whose_check_changes_with_its() -> None:
+    stage = Stage()
+    stage.wrong = {ONE: "refused"}
+    stage.follow(a=(CHECK, (ONE,)))
+    await stage.clock.advance(30)
+    stage.wrong = {}
+    stage.follow(a=(CHECK, (ONE,)), b=(OTHER, (ONE,)))
+    await stage.clock.advance(6)
+    slower, slower_other = (msgspec.structs.replace(check, interval=60.0) for check in (CHECK, OTHER))
+    stage.follow(a=(slower, (ONE,)), b=(slower_other, (ONE,)))
+    assert stage.checks.unhealthy == {slower: {ONE}}
     await stage.checks.close()
 
 
