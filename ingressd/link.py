@@ -114,7 +114,7 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     """Whether new connections are still accepted. If not, the worker exits once the last connection has ended, or
     after Timeouts.drain."""
     handed_over: bool = False
-    """Whether another process serves the listening sockets."""
+    """Whether another process has the listening sockets."""
 
 
 ToWorker = WorkerSettings | TicketKeys | Update | Drain

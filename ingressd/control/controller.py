@@ -132,11 +132,11 @@ class Controller:
         writers: Writers,
         *,
         on_ready: Callable[[], None] = lambda: None,
-        hang_up: Callable[[bool], None] = lambda handed_over: None,
+        hang_up: Callable[[], bool] = lambda: False,
     ) -> None:
         """`listeners` are the sockets of each worker. `on_ready` is called once, when all workers serve; `hang_up` when
-        no more connections are to be taken: it closes our descriptors of the listening sockets, which may have been
-        handed over."""
+        no more connections are to be taken: it closes our descriptors of the listening sockets, and gives whether
+        another process has them, even one that is not ready yet."""
         self._events: asyncio.Queue[tuple[float, Event]] = asyncio.Queue()
         """With the time when each was posted, in loop.time()."""
         self._clock = asyncio.get_running_loop().time
@@ -265,9 +265,9 @@ class Controller:
                 case HandedOver():
                     _log.info("stopping: another process has taken over the listening sockets")
                     writing = writing or spawn(self._writers.finish(None), "the end of the writing")
-                    self._close(handed_over=True)
+                    self._close()
                 case GraceOver():
-                    self._close(handed_over=False)
+                    self._close()
                 case DrainOver():
                     self._give_up()
             if self._is_due():
@@ -283,15 +283,15 @@ class Controller:
             self._workers.drain(Drain(listening=True))
             self._timers.append(asyncio.get_running_loop().call_later(self._grace, self.post, GraceOver()))
         else:
-            self._close(handed_over=False)
+            self._close()
 
-    def _close(self, *, handed_over: bool) -> None:
+    def _close(self) -> None:
         """Takes no more connections, and lets the workers finish those they have."""
         if self._closed:
             return
         self._stopping = self._closed = True
         # First ours: then the workers' descriptors are the last ones, and they care for what waits in the queues.
-        self._hang_up(handed_over)
+        handed_over = self._hang_up()
         self._workers.drain(Drain(listening=False, handed_over=handed_over))
         self._ended = not self._workers.running
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ingressd.aio import spawn
 from ingressd.control.sockets import ListenError
+from ingressd.proxy.last_call import take_syns
 
 FLAG = "--handover-socket"
 READY = b"ready"
@@ -43,9 +44,16 @@ class Taken:
         self.sockets = sockets
         self._connection = connection
 
+    @property
+    def shared(self) -> bool:
+        """Whether the one before us goes on with them, for all we know."""
+        return self._connection is not None
+
     def ready(self) -> None:
         """Lets the one before us stop."""
         if self._connection is not None:
+            for sock in self.sockets:
+                take_syns(sock)
             with contextlib.suppress(OSError):  # it has ended already
                 self._connection.sendall(READY)
         self.close()
@@ -109,6 +117,8 @@ class Offer:
         self._sockets = sockets
         self._taken = taken
         self._task: asyncio.Task[None] | None = None
+        self._given = False
+        """Whether another process has them, and is ready or may yet be."""
 
     def open(self) -> None:
         """Begins to listen, in place of whoever did at this path. Raises ListenError."""
@@ -127,10 +137,16 @@ class Offer:
             raise ListenError(f"cannot listen on {self._path} ({FLAG}): {error.strerror or error}") from error
         self._task = spawn(self._serve(listening), "handover")
 
-    async def close(self) -> None:
-        """Listens no more."""
+    def stop(self) -> bool:
+        """Listens no more. Gives whether another process has the sockets: it goes on with them without us."""
         if self._task is not None:
             self._task.cancel()
+        return self._given
+
+    async def close(self) -> None:
+        """Has stopped when this returns."""
+        self.stop()
+        if self._task is not None:
             await asyncio.wait([self._task])
 
     async def _serve(self, listening: socket.socket) -> None:
@@ -144,6 +160,7 @@ class Offer:
                             break
                     except OSError as error:
                         _log.warning("handover: %s", error)
+                    self._given = False
         self._taken()
 
     async def _give(self, connection: socket.socket) -> bool:
@@ -155,6 +172,7 @@ class Offer:
             _log.warning("handover: process %d of user %d is refused: it is not of our user", process, user)
             return False
         _log.info("handover: process %d takes the listening sockets", process)
+        self._given = True
         given = [sock.fileno() for sock in self._sockets]
         for at in range(0, len(given), IN_ONE):
             socket.send_fds(connection, [MORE if at + IN_ONE < len(given) else LAST], given[at : at + IN_ONE])

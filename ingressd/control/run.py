@@ -1,12 +1,15 @@
 """Puts the controller together: sockets, signals, admin server, handover, and the tasks that post to its loop."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
 from collections.abc import Sequence
 from contextlib import aclosing
 from socket import socket
+
+import msgspec
 
 from ingressd.admin.app import serving
 from ingressd.aio import spawn
@@ -79,12 +82,16 @@ async def _serve(
             except ListenError as error:
                 _log.error("nobody can take over from this process: %s", error)
 
-    def hang_up(handed_over: bool) -> None:
+    def hang_up() -> bool:
+        handed_over = offer.stop() or taken.shared
         sockets.close([*ours, given])
         if handed_over:
-            # Whoever asks now is to be answered by the one after us.
+            # Whoever asks now is to be answered by the one after us, or before.
             spawn(stop_admin(), "the end of the admin server")
+        return handed_over
 
+    settings = msgspec.structs.replace(options.settings, shared=taken.shared)
+    options = dataclasses.replace(options, settings=settings)
     controller = Controller(options, source, listeners, writers, on_ready=on_ready, hang_up=hang_up)
     _follow_signals(controller)
     following = spawn(_follow(source, controller), "follow the source")

@@ -69,3 +69,5 @@ class WorkerSettings(msgspec.Struct, frozen=True, tag=True):
     proxy_protocol: bool = False
     """Whether connections from trusted proxies begin with a PROXY protocol header, on all listeners."""
     tls: TlsSettings = TlsSettings()
+    shared: bool = False
+    """Whether the listening sockets are those of another process, which may go on with them if the controller dies."""

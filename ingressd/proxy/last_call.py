@@ -14,7 +14,7 @@ import struct
 LAST_CALL = 0.25
 """Seconds for handshakes under way to come to their end: some round trips."""
 
-_SO_ATTACH_FILTER = 26
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 """socket(7), asm-generic/socket.h."""
 
 _NO_SYN = b"".join(
@@ -30,9 +30,15 @@ _NO_SYN = b"".join(
 
 
 def drop_syns(listening: socket.socket) -> None:
-    """Nobody new gets a connection from now on; for good, and in every process that has this socket."""
+    """Nobody new gets a connection from now on; in every process that has this socket, until one takes SYNs again."""
     program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
     fprog = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
     # Linux has it. Where it is refused, those who come in the very last moment are reset.
     with contextlib.suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def take_syns(listening: socket.socket) -> None:
+    """Undoes it, in a process that goes on with the socket: the workers of one that has died took it for theirs."""
+    with contextlib.suppress(OSError):  # there is nothing to undo
+        listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

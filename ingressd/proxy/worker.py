@@ -247,6 +247,7 @@ async def serve(
             for message in frames.feed(data):
                 if isinstance(message, WorkerSettings):
                     _configure_log(message)
+                    handed_over = message.shared
                     worker = Worker(_possible(message), writer, log_writer)
                     worker.tick()
                     spawn(_every(TICK, worker.tick), "tick")

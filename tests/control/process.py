@@ -20,7 +20,8 @@ DEADLINE = 30.0
 """Seconds; far more than anything here takes."""
 REAL = ("ingressd",)
 STAND_INS = ("tests.control.with_stand_ins",)
-"""Modules to run: with real workers, or with those of stand_in.py."""
+MUTE = ("tests.control.with_mute_workers",)
+"""Modules to run: with real workers, with those of stand_in.py, or with a real one and others that are mute."""
 
 
 def until(probe: Callable[[], T | None], deadline: float = DEADLINE) -> T:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.process import DEADLINE, REAL, STAND_INS, exists, ingressd, until
+from tests.control.process import DEADLINE, MUTE, REAL, STAND_INS, exists, ingressd, until
 from tests.control.test_run import CLASS, SERVICE, endpoints, failing, ingress, pids, state, write
 
 
@@ -195,6 +195,72 @@ def test_one_that_ends_before_it_is_ready_takes_nothing_over(manifests: Path, tm
             third.ready()
             assert first.finish() == 0
             assert state(third)["pid"] in pids(third)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_one_that_ends_while_it_starts_leaves_the_sockets_as_they_were(
+    manifests: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """One of its workers accepts connections already, on sockets that are not its own yet."""
+    path = tmp_path / "handover"
+    with ingressd(REAL, manifests, "--workers=1", f"--handover-socket={path}") as first:
+        first.ready()
+        until(path.exists)
+        with ingressd(
+            MUTE, manifests, "--workers=2", f"--handover-socket={path}", f"--http-port={first.port}"
+        ) as second:
+            until(lambda: [worker["generation"] for worker in second.workers()] == [1, None])
+            worker = pids(second)[0]
+            second.process.send_signal(how)
+            until(lambda: not exists(worker))
+            second.process.kill()
+            second.finish()
+        first.line("has ended before it was ready; going on")
+        ask_anew(first.port)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_one_that_ends_while_another_takes_over_leaves_the_sockets_to_it(
+    manifests: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    path = tmp_path / "handover"
+    broken = tmp_path / "broken"
+    broken.touch()
+    with ingressd(REAL, manifests, "--workers=1", f"--handover-socket={path}") as first:
+        first.ready()
+        until(path.exists)
+        with ingressd(
+            STAND_INS,
+            manifests,
+            "--workers=1",
+            f"--handover-socket={path}",
+            f"--http-port={first.port}",
+            environment={"STAND_IN_BROKEN": str(broken)},
+        ) as second:
+            second.line("exited with code 3")
+            (worker,) = pids(first)
+            first.process.send_signal(how)
+            assert first.finish() == (0 if how == signal.SIGTERM else -how)
+            until(lambda: not exists(worker))
+            broken.unlink()
+            second.ready()
+            assert state(second)["pid"] in pids(second)
+
+
+def test_one_that_drains_hands_nothing_over_and_the_ports_are_free(manifests: Path, tmp_path: Path) -> None:
+    path = tmp_path / "handover"
+    with ingressd(REAL, manifests, "--workers=1", f"--handover-socket={path}") as first:
+        first.ready()
+        until(path.exists)
+        port = first.port
+        with connected(port) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: half")
+            first.process.send_signal(signal.SIGTERM)
+            until(lambda: refused(port))
+            with ingressd(REAL, manifests, "--workers=1", f"--handover-socket={path}", f"--http-port={port}") as second:
+                second.ready()
+                ask_anew(port)
+                assert first.process.poll() is None
 
 
 def test_a_socket_for_handing_over_that_cannot_be_made_is_said_at_the_start(manifests: Path, tmp_path: Path) -> None:
