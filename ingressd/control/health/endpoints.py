@@ -69,14 +69,22 @@ class Endpoints:
             before = former.pop(ejected.endpoint, None)
             if before is None or before.ejections != ejected.ejections:
                 lines.append(f"worker {worker} ejects endpoint {ejected.endpoint}: {_ejected(ejected)}")
-        lines += [f"worker {worker} sends requests to endpoint {endpoint} again" for endpoint in former]
+        if former:
+            there = {endpoint for cluster in self._wanted.clusters for endpoint in cluster.endpoints}
+            back = [endpoint for endpoint in former if endpoint in there]
+            lines += [f"worker {worker} sends requests to endpoint {endpoint} again" for endpoint in back]
         _say(lines, f"endpoints are ejected by worker {worker} or back")
         self._note_panic()
 
     def forget(self, worker: int) -> None:
         """It has exited, and what it knew is gone."""
-        if self._findings.pop(worker, None) is not None:
+        if self._findings.pop(worker, None) is None:
+            return
+        if self._findings:
             self._note_panic()
+        else:
+            # Nobody knows, until another worker is there.
+            self._panicking = frozenset()
 
     def _note_panic(self) -> None:
         panicking = frozenset(key for findings in self._findings.values() for key in findings.panicking)

@@ -63,6 +63,30 @@ async def test_panic_is_said_when_it_begins_in_any_worker_and_when_it_ends_in_al
     await known.close()
 
 
+async def test_an_ejected_endpoint_that_is_gone_is_not_said_to_get_requests(caplog: pytest.LogCaptureFixture) -> None:
+    known = Endpoints(lambda: None)
+    known.applied(Snapshot(clusters=(Cluster(KEY, (ONE, TWO)),)))
+    known.take(0, Findings((Ejected(ONE, 5, 1, 1000.0), Ejected(TWO, 5, 1, 1000.0))))
+    said(caplog)
+    known.applied(Snapshot(clusters=(Cluster(KEY, (TWO,)),)))
+    known.take(0, Findings())
+    assert said(caplog) == ["worker 0 sends requests to endpoint 10.0.0.2:80 again"]
+    await known.close()
+
+
+async def test_the_end_of_the_only_worker_is_not_said_to_heal_a_cluster(caplog: pytest.LogCaptureFixture) -> None:
+    known = Endpoints(lambda: None)
+    known.applied(Snapshot(clusters=(Cluster(KEY, (ONE,)),)))
+    known.take(0, Findings(panicking=(KEY,)))
+    said(caplog)
+    known.forget(0)
+    assert said(caplog) == []
+    assert known.figures().panicking == 0
+    known.take(0, Findings(panicking=(KEY,)))
+    assert said(caplog) == ["no endpoint of shop-web-80 is healthy: requests go to all of them"]
+    await known.close()
+
+
 async def test_many_at_once_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     known = Endpoints(lambda: None)
     many = tuple(Ejected(Endpoint("10.0.0.1", port), 5, 1, 1.0) for port in range(1, 101))
