@@ -22,7 +22,7 @@ import dns.resolver
 import msgspec
 
 from ingressd.aio import spawn
-from ingressd.model import Cluster, Endpoint, Snapshot
+from ingressd.model import Cluster, ClusterKey, Endpoint, Snapshot
 from ingressd.translate.addresses import canonical, is_loopback
 
 Addresses = Callable[[str], tuple[str, ...]]
@@ -229,19 +229,26 @@ def nameserver(text: str) -> dns.nameserver.Nameserver:
     return dns.nameserver.Do53Nameserver(address, port)
 
 
-def with_addresses(snapshot: Snapshot, addresses: Addresses) -> Snapshot:
-    """The snapshot with the endpoints of the clusters that have a `dns_name`."""
+def with_addresses(
+    snapshot: Snapshot,
+    addresses: Addresses,
+    meanwhile: Mapping[ClusterKey, tuple[Endpoint, ...]],
+) -> Snapshot:
+    """The snapshot with the endpoints of the clusters that have a `dns_name`; `meanwhile` has those of the clusters for
+    which DNS has not answered yet."""
     if not any(cluster.dns_name for cluster in snapshot.clusters):
         return snapshot
     clusters = tuple(
-        _with_endpoints(cluster, addresses) if cluster.dns_name else cluster for cluster in snapshot.clusters
+        _with_endpoints(cluster, addresses, meanwhile) if cluster.dns_name else cluster for cluster in snapshot.clusters
     )
     return msgspec.structs.replace(snapshot, clusters=clusters)
 
 
-def _with_endpoints(cluster: Cluster, addresses: Addresses) -> Cluster:
+def _with_endpoints(
+    cluster: Cluster, addresses: Addresses, meanwhile: Mapping[ClusterKey, tuple[Endpoint, ...]]
+) -> Cluster:
     endpoints = {Endpoint(address, cluster.dns_port) for address in addresses(cluster.dns_name)}
-    return msgspec.structs.replace(cluster, endpoints=tuple(sorted(endpoints)))
+    return msgspec.structs.replace(cluster, endpoints=tuple(sorted(endpoints)) or meanwhile.get(cluster.key, ()))
 
 
 def _failure(errors: Iterable[Sequence[object]], lifetime: float) -> str:

@@ -13,7 +13,18 @@ from functools import cached_property
 import msgspec
 
 from ingressd.control.dns import Addresses, with_addresses
-from ingressd.model import SELF_SIGNED, Cluster, ObjectRef, Problem, Severity, Snapshot, Update, diff
+from ingressd.model import (
+    SELF_SIGNED,
+    Cluster,
+    ClusterKey,
+    Endpoint,
+    ObjectRef,
+    Problem,
+    Severity,
+    Snapshot,
+    Update,
+    diff,
+)
 from ingressd.model.tls import reveal
 from ingressd.resources import Endpoints, EndpointSlice, Ingress, Resource, Secret, Service, Store
 from ingressd.source.base import Changes
@@ -164,7 +175,7 @@ class Reconciler:
         self.note_problems(dns_errors)
         snapshot = self._translation.snapshot
         if self._dns_clusters:
-            snapshot = with_addresses(snapshot, addresses)
+            snapshot = with_addresses(snapshot, addresses, self._meanwhile(addresses, dns_errors))
         snapshot = checked(snapshot)
         generation = self.published.generation + 1
         update = diff(self.published.snapshot, snapshot, generation)
@@ -172,6 +183,20 @@ class Reconciler:
             return None
         self.published = Published(generation, snapshot)
         return update or self.published.whole()
+
+    def _meanwhile(
+        self, addresses: Addresses, dns_errors: Mapping[str, str]
+    ) -> Mapping[ClusterKey, tuple[Endpoint, ...]]:
+        """The endpoints published before of clusters whose name is another one now, until its first look-up has
+        ended: nobody is better served by 503."""
+        asked = {
+            cluster.key
+            for cluster in self._dns_clusters
+            if cluster.dns_name not in dns_errors and not addresses(cluster.dns_name)
+        }
+        if not asked:
+            return {}
+        return {cluster.key: cluster.endpoints for cluster in self.published.snapshot.clusters if cluster.key in asked}
 
     def note_problems(self, dns_errors: Mapping[str, str]) -> None:
         """Brings `problems` up to date."""

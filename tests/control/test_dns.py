@@ -328,7 +328,7 @@ def test_endpoints_of_clusters_with_a_name() -> None:
     unknown = Cluster(ClusterKey("default", "unknown", "443"), dns_name="b.example", dns_port=8443)
     snapshot = Snapshot(clusters=(named, plain, unknown))
     known = {"a.example": ("2001:db8::1", "192.0.2.10", "192.0.2.9")}
-    filled = with_addresses(snapshot, lambda name: known.get(name, ()))
+    filled = with_addresses(snapshot, lambda name: known.get(name, ()), {})
     assert filled.clusters[1:] == (plain, unknown)
     assert filled.clusters[0] == Cluster(
         named.key,
@@ -340,4 +340,4 @@ def test_endpoints_of_clusters_with_a_name() -> None:
 
 def test_a_snapshot_without_names_stays_itself() -> None:
     snapshot = Snapshot(clusters=(Cluster(ClusterKey("default", "plain", "80"), (Endpoint("10.0.0.1", 8080),)),))
-    assert with_addresses(snapshot, lambda name: ()) is snapshot
+    assert with_addresses(snapshot, lambda name: (), {}) is snapshot

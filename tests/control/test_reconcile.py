@@ -99,6 +99,32 @@ def test_addresses_become_endpoints_without_translating_again() -> None:
     assert not update.virtual_hosts
 
 
+def test_until_a_name_is_looked_up_a_cluster_keeps_the_endpoints_it_had() -> None:
+    """Else each change of the name would be answered with 503 until DNS has answered."""
+    made = reconciler(ingress("web", "a.example"))
+    known = {"far.example": ("192.0.2.1",)}
+    made.publish(lambda name: known.get(name, ()), {})
+    former = made.published.snapshot.clusters[0].endpoints
+    made.take(changes(FAR | {"spec": {"type": "ExternalName", "externalName": "new.example"}}))
+    made.rebuild()
+    made.publish(lambda name: known.get(name, ()), {})
+    assert made.published.snapshot.clusters[0].dns_name == "new.example"
+    assert made.published.snapshot.clusters[0].endpoints == former == (Endpoint("192.0.2.1", 80),)
+    known["new.example"] = ("192.0.2.2",)
+    made.publish(lambda name: known.get(name, ()), {})
+    assert made.published.snapshot.clusters[0].endpoints == (Endpoint("192.0.2.2", 80),)
+
+
+def test_a_name_that_does_not_exist_gives_no_endpoints_of_another() -> None:
+    made = reconciler(ingress("web", "a.example"))
+    made.publish({"far.example": ("192.0.2.1",)}.__getitem__, {})
+    made.take(changes(FAR | {"spec": {"type": "ExternalName", "externalName": "new.example"}}))
+    made.rebuild()
+    made.publish(nowhere, {})
+    made.publish(nowhere, {"new.example": "the name does not exist (NXDOMAIN)"})
+    assert made.published.snapshot.clusters[0].endpoints == ()
+
+
 def test_problems_come_from_source_translation_and_dns_with_their_places() -> None:
     made = reconciler()
     made.take(changes(ingress("web", "a.example", **{"ingressd.dev/nonsense": "1"}), problems=(SOURCE_PROBLEM,)))
