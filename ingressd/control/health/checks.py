@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ingressd.aio import spawn
-from ingressd.control.health.probe import Probe
+from ingressd.control.health.probe import NotAsked, Probe
 from ingressd.control.health.standing import Standing, first_pause, next_pause
 from ingressd.model import Cluster, ClusterKey, Endpoint, HealthCheck
 
@@ -182,7 +182,11 @@ class Checks:
 
     async def _ask(self, watched: _Watched) -> None:
         started = self._clock()
-        why = await self._probe(watched.endpoint, watched.check)
+        asked = True
+        try:
+            why = await self._probe(watched.endpoint, watched.check)
+        except NotAsked as error:
+            asked, why = False, str(error)
         watched.task = None
         watched.timer = self._later(
             next_pause(watched.check, self._clock() - started, self._chance()), self._due, watched
@@ -192,7 +196,7 @@ class Checks:
             self.failed += 1
         else:
             self.passed += 1
-        if watched.standing.note(not why):
+        if asked and watched.standing.note(not why):
             self._note(watched)
 
     def _note(self, watched: _Watched) -> None:

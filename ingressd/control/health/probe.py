@@ -1,6 +1,7 @@
 """Asks one endpoint once."""
 
 import asyncio
+import errno
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -12,9 +13,16 @@ from ingressd import __version__
 from ingressd.model import CheckType, Endpoint, HealthCheck
 
 Probe = Callable[[Endpoint, HealthCheck], Awaitable[str]]
-"""Gives what is wrong, empty if nothing is. Raises nothing but CancelledError."""
+"""Gives what is wrong, empty if nothing is. Raises nothing but CancelledError and NotAsked."""
+
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""This machine lacks descriptors or memory."""
 
 HEADERS = {"User-Agent": f"ingressd-health-check/{__version__}", "Accept": "*/*"}
+
+
+class NotAsked(Exception):
+    """A check could not be made, which says nothing of the endpoint."""
 
 
 class Prober:
@@ -36,6 +44,8 @@ class Prober:
         except TimeoutError:
             return f"no answer within {check.timeout:g} s"
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise NotAsked(_reason(error)) from error
             return _reason(error)
         except Exception as error:  # whatever it is that an answer makes the library raise, the check has failed
             return f"no valid response: {str(error) or type(error).__name__}"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ingressd.control.health import checks as module
 from ingressd.control.health.checks import Change, Checks
+from ingressd.control.health.probe import NotAsked
 from ingressd.model import CheckType, Cluster, ClusterKey, Endpoint, HealthCheck
 from tests.control.health.clock import Clock, settled
 
@@ -25,6 +26,7 @@ class Stage:
         self.clock = Clock()
         self.wrong: dict[Endpoint, str] = {}
         self.asked: list[tuple[Endpoint, HealthCheck]] = []
+        self.lacking = ""
         self.told = 0
         self.hold: asyncio.Event | None = None
         self.running = 0
@@ -38,6 +40,8 @@ class Stage:
         try:
             if self.hold is not None:
                 await self.hold.wait()
+            if self.lacking:
+                raise NotAsked(self.lacking)
             return self.wrong.get(endpoint, "")
         finally:
             self.running -= 1
@@ -222,3 +226,22 @@ def test_who_is_asked_is_who_was_named_last(steps: list[dict[str, tuple[HealthCh
         await stage.checks.close()
 
     asyncio.run(follow())
+
+
+async def test_a_check_that_could_not_be_made_changes_nothing_but_is_seen() -> None:
+    stage = Stage()
+    stage.wrong = {ONE: "refused"}
+    stage.follow(a=(CHECK, (ONE, TWO)))
+    await stage.clock.advance(30)
+    stage.lacking = "too many open files"
+    failed = stage.checks.failed
+    await stage.clock.advance(100)
+    assert stage.checks.unhealthy == {CHECK: {ONE}}
+    assert stage.checks.failed == failed + 20
+    state = stage.checks.state(TWO, CHECK)
+    assert state is not None
+    assert (state[0].healthy, state[1]) == (True, "too many open files")
+    stage.lacking, stage.wrong = "", {}
+    await stage.clock.advance(30)
+    assert stage.checks.unhealthy == {}
+    await stage.checks.close()

@@ -1,6 +1,8 @@
 """One check of one endpoint, over real sockets."""
 
 import asyncio
+import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from ingressd.control.health.probe import Prober
+from ingressd.control.health.probe import NotAsked, Prober
 from ingressd.model import CheckType, Endpoint, HealthCheck
 from tests.kit import Upstream, always, deaf_port, eventually, ok, refused_port
 from tests.kit.pki import Authority
@@ -163,3 +165,16 @@ async def test_https_where_there_is_no_tls_and_http_where_there_is(prober: Probe
         assert why.startswith("no TLS: "), why
     assert await prober.ask(secure.endpoint, HealthCheck())
     assert await prober.ask(refused_port(), HealthCheck(CheckType.HTTPS)) == "connection refused"
+
+
+@pytest.mark.parametrize("check", [HealthCheck(), TCP])
+async def test_without_descriptors_nobody_can_be_asked(prober: Prober, check: HealthCheck) -> None:
+    endpoint = refused_port()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), hard))
+    try:
+        with pytest.raises(NotAsked, match="too many open files"):
+            await prober.ask(endpoint, check)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
