@@ -86,6 +86,8 @@ async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None
             assert len(await client.read_exactly(size // 2)) == size // 2
         for number in range(changes):
             match number % 4:
+                case 0 if number % 8:
+                    world.service("shop", health_check_interval=f"{1 + number % 3}s", slow_start=f"{1 + number % 5}s")
                 case 0:
                     world.write(f"more-{number % 40}", ingress(f"more-{number}", "shop"))
                 case 1:
@@ -113,6 +115,8 @@ async def test_a_thousand_changes_of_objects(world: World, table: Table) -> None
     traffic.none_lost()
     await no_duplicates(world, *pods)
     assert await ingressd.metric("ingressd_snapshot_generation") > 100
+    checked = r'ingressd_endpoints_checked\{state="healthy"\}'
+    assert await ingressd.metric(checked) == len(pods) - 1, "as Service and slice say by now"
     late = [each for each in traffic.handshakes if each.begun > settled]
     assert any(each.resumed for each in late)
     assert {each.certificate for each in late} == {certificate}, "nobody is shown one from before, nor resumes with it"

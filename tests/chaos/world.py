@@ -87,7 +87,7 @@ class Ingressd:
         return [worker["pid"] for worker in workers]
 
     async def metric(self, name: str) -> float:
-        """One without labels."""
+        """By its name, and labels if it has some: a regular expression."""
         page = (await self.admin("/metrics"))[1]
         (value,) = re.findall(rf"^{name} (\S+)$", page, re.MULTILINE)
         return float(value)
@@ -204,21 +204,26 @@ class World:
     def route(self, name: str, *pods: Pod, external: str = "") -> None:
         """`name`.example leads to these pods, or to an external name (port 8080), over HTTP and HTTPS."""
         self.certify(name)
+        self.service(name, external)
+        self.write(f"{name}-ingress", ingress(name, secured=True))
+        if not external:
+            self.endpoints(name, *pods)
+
+    def service(self, name: str, external: str = "", **annotations: str) -> None:
+        """Service `name`, with annotations of ingressd."""
+        named = {f"ingressd.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
         self.write(
-            f"{name}-ingress",
-            ingress(name, secured=True),
+            f"{name}-service",
             {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": name, "namespace": "chaos"},
+                "metadata": {"name": name, "namespace": "chaos", "annotations": named},
                 "spec": {
                     "ports": [{"port": 8080}],
                     **({"type": "ExternalName", "externalName": external} if external else {"selector": {"app": name}}),
                 },
             },
         )
-        if not external:
-            self.endpoints(name, *pods)
 
     def certify(self, name: str) -> int:
         """A new certificate for `name`.example, in the Secret of its Ingress. Its serial number."""
