@@ -31,7 +31,7 @@ from ingressd.proxy.context import Context
 from ingressd.proxy.descriptors import fitting, raise_limit
 from ingressd.proxy.downstream import Downstream
 from ingressd.proxy.gate import Gate
-from ingressd.proxy.last_call import LAST_CALL, drop_syns
+from ingressd.proxy.last_call import LAST_CALL, drop_syns, queued
 from ingressd.proxy.preface import Preface
 from ingressd.proxy.responses import ACCEPT_FAILED
 from ingressd.proxy.stream import Listener
@@ -178,17 +178,24 @@ class Worker:
         listening sockets, so what waits in their queues is accepted first."""
         context = self.context
         context.draining = True
+        clock = context.loop.time
+        end = clock() + within
         if abandon:
             for listening in self._sockets:
                 drop_syns(listening)
             await asyncio.sleep(LAST_CALL)
+            while clock() < end:
+                # More may have come than could be accepted in that time.
+                if not any(map(queued, self._sockets)):
+                    break
+                await asyncio.sleep(TICK)
         for listener in self._listeners:
             listener.close()
         for listening in self._sockets:
             listening.close()
         self._ending = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), within)
+            await asyncio.wait_for(self._drained.wait(), end - clock())
         for downstream in list(context.downstreams):
             downstream.abort()
         for upstream in list(context.upstreams):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import time
@@ -79,6 +80,21 @@ def test_it_listens_while_load_balancers_notice_and_then_finishes_what_it_has(ma
 def ask_anew(port: int) -> bytes:
     with connected(port) as client:
         return ask(client)
+
+
+def test_whoever_waits_in_the_queue_is_accepted_however_far_behind_a_worker_is(manifests: Path) -> None:
+    """Here it is, by half a second, since it had no descriptor left for one more connection."""
+    with ingressd(REAL, manifests, "--workers=1") as running:
+        running.ready()
+        (worker,) = pids(running)
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (0, limits[1]))
+        with connected(running.port) as client:
+            running.line("no connection can be accepted for 0.5 s")
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+            running.process.send_signal(signal.SIGTERM)
+            assert b"Connection: close" in ask(client)
+        assert running.finish() == 0
 
 
 def test_what_does_not_end_is_cut_after_the_time_to_drain(manifests: Path) -> None:
