@@ -91,7 +91,7 @@ class Checks:
     @property
     def waiting(self) -> int:
         """How many checks are due and wait for others to end."""
-        return len(self._waiting)
+        return sum(watched.references > 0 for watched in self._waiting)
 
     def take_changes(self) -> list[Change]:
         """What has changed since the call before, in its order."""

@@ -245,3 +245,16 @@ async def test_a_check_that_could_not_be_made_changes_nothing_but_is_seen() -> N
     await stage.clock.advance(30)
     assert stage.checks.unhealthy == {}
     await stage.checks.close()
+
+
+async def test_who_is_gone_does_not_wait() -> None:
+    stage = Stage()
+    stage.hold = asyncio.Event()
+    many = tuple(Endpoint("10.0.1.1", port) for port in range(1, module.CONCURRENT + 11))
+    stage.follow(a=(CHECK, many))
+    await stage.clock.advance(6)
+    assert stage.checks.waiting == 10
+    stage.follow(a=(CHECK, many[:-4]))
+    assert stage.checks.waiting == 6
+    stage.hold.set()
+    await stage.checks.close()
