@@ -24,6 +24,8 @@ FORGET = 3600.0
 """Seconds that a remark which is not true any more is known, so that it becomes a series when it comes back."""
 KEPT = 10_000
 """Such remarks, at most."""
+SLACK = 1000
+"""Items of an agenda that may be of no use before they are thrown away, beside as many as there are entries."""
 STALE = 60.0
 """Seconds after which a sync is no news for who begins to lead: the leader before has told of it."""
 OBJECT_RATE, OBJECT_BURST = 1 / 60, 10
@@ -216,6 +218,9 @@ class EventLedger:
         if entry.ready != ready:
             entry.ready = ready
             agenda = self._agenda[remark.type is EventType.NORMAL]
+            if len(agenda) > 2 * len(self._entries) + SLACK:  # nobody takes items out of it but the leader
+                agenda[:] = [item for item in agenda if (one := self._entries.get(item[2])) and one.ready == item[0]]
+                heapq.heapify(agenda)
             heapq.heappush(agenda, (ready, next(self._order), remark))
 
     def _begin(self, remark: Remark, now: float) -> None:

@@ -317,6 +317,23 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(story.ledger._buckets) <= 700, "those that are in use"
 
 
+def test_memory_is_bounded_for_who_does_not_lead_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks it what is due."""
+    monkeypatch.setattr(module, "SLACK", 100)
+    story = Story()
+    for number in range(1000):
+        story.now += 1
+        story.ledger.served([ref(f"run{number}")], story.now, first=True)
+        story.problems(problem(name=f"run{number}"))
+        if number < 990:
+            story.problems()
+            story.ledger.removed([ref(f"run{number}")])
+    assert all(len(agenda) <= 150 for agenda in story.ledger._agenda)
+    story.go_on(1)
+    told = [due.remark for _, due in story.told]
+    assert told == [warning(problem(name="run999")), *(sync(ref(f"run{number}")) for number in range(990, 1000))]
+
+
 @pytest.mark.parametrize(
     ("message", "note"),
     [("x" * 900, "x" * 900), ("x" * 2000, "x" * 1000), ("é" * 1000, "é" * 400), ("bad \ud800", "bad ?")],
