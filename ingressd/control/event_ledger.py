@@ -1,9 +1,10 @@
 """Which Events are to be written when: each thing once, what comes back or stays as a series, and none too often.
 Without IO; all `now` are seconds of a clock that never goes back.
 
-A remark is about one object. While it is true it is written again every REFRESH seconds, so that the API server does
-not forget it (it keeps Events for an hour); when it comes and goes, every REPEAT seconds at most. No object and no
-moment takes more than a token bucket gives. What is not true any more before it could be written is dropped.
+A remark is about one object. What is wrong is told when it has been so for PATIENCE seconds. While it is true it is
+written again every REFRESH seconds, so that the API server does not forget it (it keeps Events for an hour); when it
+comes and goes, every REPEAT seconds at most. No object and no moment takes more than a token bucket gives. What is not
+true any more before it could be written is dropped.
 """
 
 import heapq
@@ -18,6 +19,9 @@ from typing import NamedTuple
 from ingressd.control.pacing import TokenBucket
 from ingressd.model import ObjectRef, Problem
 
+PATIENCE = 1.0
+"""Seconds for which a problem has to be true before it is told: a Secret is read only when an Ingress names it, and what
+is applied together is seen one after another."""
 REPEAT = 60.0
 REFRESH = 1800.0
 FORGET = 3600.0
@@ -212,7 +216,8 @@ class EventLedger:
     def _happened(self, remark: Remark, entry: _Entry, now: float) -> None:
         entry.last = now
         entry.pending += 1
-        self._schedule(remark, entry, min(entry.ready, max(now, entry.told + REPEAT)))
+        wait = PATIENCE if remark.type is EventType.WARNING else 0.0
+        self._schedule(remark, entry, min(entry.ready, max(now + wait, entry.told + REPEAT)))
 
     def _schedule(self, remark: Remark, entry: _Entry, ready: float) -> None:
         if entry.ready != ready:
