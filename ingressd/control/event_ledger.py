@@ -20,8 +20,8 @@ from ingressd.control.pacing import TokenBucket
 from ingressd.model import ObjectRef, Problem
 
 PATIENCE = 1.0
-"""Seconds for which a problem has to be true before it is told: a Secret is read only when an Ingress names it, and what
-is applied together is seen one after another."""
+"""Seconds for which a problem has to be true before it is told: a Secret is read only when an Ingress names it, and
+what is applied together is seen one after another."""
 REPEAT = 60.0
 REFRESH = 1800.0
 FORGET = 3600.0
