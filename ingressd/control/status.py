@@ -113,6 +113,8 @@ class StatusWriter:
         """What could not be done and is tried again at the next look."""
         self._broken = False
         """Whether the API server has failed in this round, so that the rest of it can wait."""
+        self._not_before = -math.inf
+        """Until when it has asked us to wait."""
         self._woken = asyncio.Event()
         self._said: dict[str, str] = {}
 
@@ -154,11 +156,16 @@ class StatusWriter:
             _log.warning("the status of Ingresses is not cleared: %s", str(error) or "it takes too long")
 
     def _until_look(self) -> float:
-        """Seconds. What could not be done is tried again sooner."""
+        """Seconds. What could not be done is tried again sooner, but not sooner than the API server wants it."""
         if self._unread or self._later:
-            return self._backoff.pause()
+            return max(self._backoff.pause(), self._not_before - self._clock())
         self._backoff.reset()
+        for subject in ("list", "write"):  # the next failure is news
+            self._said.pop(subject, None)
         return self._timing.look
+
+    def _heed(self, error: ApiError) -> None:
+        self._not_before = max(self._not_before, self._clock() + error.retry_after)
 
     async def _look(self) -> None:
         """Reads the addresses of the Service. If they cannot be had, those known before stay in force."""
@@ -169,6 +176,7 @@ class StatusWriter:
             found = await self._objects.get(f"/api/v1/namespaces/{namespace}/services/{name}", PublishedService)
         except ApiError as error:
             self._unread = True
+            self._heed(error)
             self._say("service", logging.WARNING, f"the Service {namespace}/{name} cannot be read: {error}")
             return
         self._unread = False
@@ -189,8 +197,8 @@ class StatusWriter:
 
     async def _write(self, due: Sequence[Name]) -> None:
         """Compares these Ingresses, and writes those that differ."""
-        self._broken = False
-        if len(due) < LIST_FROM:
+        self._broken = self._clock() < self._not_before
+        if self._broken or len(due) < LIST_FROM:
             await _all(self._settle(name, None) for name in due)
             return
         left = set(due)
@@ -199,6 +207,7 @@ class StatusWriter:
         except ApiError as error:
             self.failures += 1
             self._later += due
+            self._heed(error)
             self._say("list", logging.WARNING, f"Ingresses cannot be listed, so their status is not written: {error}")
             return
         await _all(self._settle(seen.name, seen) for seen in different)
@@ -228,6 +237,7 @@ class StatusWriter:
                 self._later.append(name)
             elif is_passing(error):
                 self._broken = True
+                self._heed(error)
                 self._later.append(name)
                 self._say("write", logging.WARNING, f"the status of Ingresses is not written for now: {error}")
             else:

@@ -46,6 +46,8 @@ class FakeApi:
         """All that came, refused ones included."""
         self.refuse: Callable[[Request], int] = lambda request: 0
         """The status to refuse a request with; 0 does what was asked."""
+        self.retry_after = 0
+        """Seconds that whoever is refused is asked to wait."""
         self.slow: Callable[[Request], asyncio.Event | None] = lambda request: None
         """What a request waits for before it is answered; it is done before that."""
         self.hung_up: list[Request] = []
@@ -148,7 +150,9 @@ class FakeApi:
         return value
 
     def _status(self, refused: Refused) -> Json:
-        return {"kind": "Status", "reason": REASONS.get(refused.status, ""), "message": str(refused)}
+        details = {"retryAfterSeconds": self.retry_after} if self.retry_after else {}
+        reason = REASONS.get(refused.status, "")
+        return {"kind": "Status", "reason": reason, "message": str(refused), "details": details}
 
 
 def _merged(former: Any, patch: Any) -> Any:

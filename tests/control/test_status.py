@@ -257,6 +257,50 @@ async def test_a_broken_api_is_not_asked_for_every_ingress(desk: Desk, caplog: p
     assert "the status of Ingresses is not written for now" in caplog.text
 
 
+async def test_each_time_that_nothing_can_be_written_is_said(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.front(ADDRESS)
+    ours = desk.ingress("web")
+    writer = desk.writer()
+    take(writer, ours)
+    async with running(writer):
+        for _ in range(2):
+            caplog.clear()
+            desk.fake.refuse = lambda request: 503 if request.method == "PATCH" else 0
+            desk.ingress("web")
+            take(writer, ours)
+            writer.failures = 0
+            await desk.until(lambda: writer.failures >= 2)
+            assert caplog.text.count("the status of Ingresses is not written for now") == 1
+            desk.fake.refuse = lambda request: 0
+            await desk.until(lambda: desk.status("web") == [ADDRESS])
+            await desk.looked()
+
+
+@pytest.mark.parametrize("refused", [0, 2 * module.LIST_FROM], ids=["one by one", "listed"])
+async def test_an_api_that_asks_to_wait_is_not_asked_before(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    """Neither at the next look, nor for an Ingress that changes."""
+    now = 1000.0
+    desk.front(ADDRESS)
+    ours = [desk.ingress(f"web{number:02}") for number in range(max(1, refused))]
+    desk.fake.refuse = lambda request: 429 if "/ingresses" in request.path else 0
+    desk.fake.retry_after = 60
+    writer = desk.writer()
+    monkeypatch.setattr(writer, "_clock", lambda: now)
+    take(writer, *ours)
+    async with running(writer):
+        await desk.until(lambda: writer.failures > 0 and len(writer._later) == len(ours))
+        before = len(desk.fake.requests)
+        take(writer, *ours, changed=ours[:1])
+        await desk.until(lambda: len(writer._later) == len(ours) + 1)
+        assert len(desk.fake.requests) == before
+        desk.fake.refuse = lambda request: 0
+        now += 60
+        take(writer, *ours, changed=ours[:1])
+        await desk.until(lambda: all(desk.status(name) == [ADDRESS] for _, name in ours))
+
+
 async def test_an_ingress_that_cannot_be_written_does_not_stop_the_others(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
