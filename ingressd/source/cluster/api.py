@@ -211,7 +211,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     body = await response.read()
     try:
         status = msgspec.json.decode(body, type=Status)
-    except msgspec.DecodeError:  # a proxy in between, or a server that is just starting
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a proxy in between, or a server that is just starting
         status = Status(message=f"{response.status} {response.reason}")
     after = response.headers.get("Retry-After", "")
     return status.error(response.status, float(after) if after.isascii() and after.isdigit() else 0.0)

@@ -56,6 +56,23 @@ async def test_what_is_no_status_of_kubernetes_is_said_by_its_http_status(access
     assert (error.status, error.message) == (404, "404 Not Found")
 
 
+async def test_a_refusal_in_another_encoding_is_said_by_its_http_status(kubeconfig: ConfigFile) -> None:
+    """As of a proxy in between."""
+    body = '{"message": "nicht verf\u00fcgbar"}'.encode("latin-1")
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Unavailable\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    kubeconfig.edit(lambda config: config["clusters"][0]["cluster"].update(server=f"http://127.0.0.1:{port}"))
+    async with proxy, using(Kubeconfig(kubeconfig.path, "")) as api:
+        error = await failure(api)
+    assert (error.status, error.message) == (503, "503 Unavailable")
+
+
 async def test_nobody_there_is_no_answer(fake: FakeApi, access: Access) -> None:
     await fake.stop()
     async with using(access) as api:
