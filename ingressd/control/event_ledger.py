@@ -244,7 +244,7 @@ class EventLedger:
         del self._true[remark]
         entry = self._entries[remark]
         if entry.written is None:
-            self.dropped += bool(entry.pending)
+            self.dropped += bool(entry.pending) and now >= entry.last + PATIENCE
             del self._entries[remark]
             return
         entry.ready = math.inf

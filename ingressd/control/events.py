@@ -92,7 +92,10 @@ class EventWriter:
 
     def problems(self, problems: Iterable[Problem]) -> None:
         """These are all problems there are."""
+        dropped = self._ledger.dropped
         self._ledger.problems(problems, self._clock())
+        if not self._lead.leads:  # it is for others to write
+            self._ledger.dropped = dropped
         self._woken.set()
 
     def served(self, refs: Iterable[ObjectRef], *, first: bool) -> None:

@@ -120,6 +120,7 @@ def test_what_is_true_for_a_moment_is_not_told() -> None:
         story.problems()
         story.go_on(PATIENCE)
     assert not story.told
+    assert not story.ledger.dropped
     story.problems(problem())
     story.go_on(PATIENCE)
     assert story.told[0][1].times == 1
@@ -128,6 +129,7 @@ def test_what_is_true_for_a_moment_is_not_told() -> None:
 def test_what_is_over_before_it_can_be_told_is_dropped() -> None:
     story = Story()
     story.problems(problem())
+    story.now += PATIENCE
     story.problems()
     story.go_on(REFRESH)
     assert not story.told

@@ -63,6 +63,12 @@ async def desk() -> AsyncIterator[Desk]:
         yield Desk(fake, api)
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a problem has to last is tested with the ledger."""
+    monkeypatch.setattr(event_ledger, "PATIENCE", 0.0)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes and goes is told each time, and rights are tried again soon."""
@@ -256,6 +262,15 @@ async def test_only_the_leader_writes(desk: Desk) -> None:
         assert not desk.fake.requests
         desk.lead.give()
         await desk.until_events()
+
+
+async def test_what_another_has_to_write_is_not_dropped(desk: Desk) -> None:
+    writer = desk.writer()
+    for lost in (True, False):
+        desk.lead.take() if lost else desk.lead.give()
+        writer.problems([PROBLEM])
+        writer.problems([])
+        assert writer.dropped == (not lost)
 
 
 async def test_the_lead_lost_between_look_and_write_stops_the_write(desk: Desk) -> None:
