@@ -45,6 +45,8 @@ class StatusPlan:
         """`ours` are all Ingresses that are ours; `changed` those that are new or have changed."""
         self._ours = frozenset(ours)
         self.again(changed)
+        if len(self._due) > len(self._ours):  # who does not lead takes none of them
+            self._due = {name: None for name in self._due if name in self._ours}
 
     def all_due(self) -> None:
         """Whatever was written may be something else by now."""
