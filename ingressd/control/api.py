@@ -65,9 +65,9 @@ def always() -> bool:
 
 
 def is_passing(error: ApiError) -> bool:
-    """Whether the fault is not in the request: there was no answer, or the API server is overloaded or broken. Without
-    an answer a write may have been done all the same."""
-    return error.status in (NO_ANSWER, 429) or error.status >= 500
+    """Whether the fault is not in the request: there was no answer, or the API server is overloaded or broken, or does
+    not know us, as while it starts. Without an answer a write may have been done all the same."""
+    return error.status in (NO_ANSWER, 401, 429) or error.status >= 500
 
 
 class Objects:

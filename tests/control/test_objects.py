@@ -83,8 +83,8 @@ async def test_a_refusal_carries_what_the_api_says(fake: FakeApi, objects: Objec
     assert not is_passing(caught.value)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_overloaded_api_is_a_passing_fault(fake: FakeApi, objects: Objects, status: int) -> None:
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+async def test_an_api_that_is_not_itself_is_a_passing_fault(fake: FakeApi, objects: Objects, status: int) -> None:
     fake.refuse = lambda request: status
     with pytest.raises(ApiError) as caught:
         await objects.get(THING, Thing)

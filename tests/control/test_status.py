@@ -257,7 +257,10 @@ async def test_a_broken_api_is_not_asked_for_every_ingress(desk: Desk, caplog: p
     assert "the status of Ingresses is not written for now" in caplog.text
 
 
-async def test_each_time_that_nothing_can_be_written_is_said(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("status", [401, 503])
+async def test_each_time_that_nothing_can_be_written_is_said(
+    desk: Desk, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
     desk.front(ADDRESS)
     ours = desk.ingress("web")
     writer = desk.writer()
@@ -265,7 +268,7 @@ async def test_each_time_that_nothing_can_be_written_is_said(desk: Desk, caplog:
     async with running(writer):
         for _ in range(2):
             caplog.clear()
-            desk.fake.refuse = lambda request: 503 if request.method == "PATCH" else 0
+            desk.fake.refuse = lambda request: status if request.method == "PATCH" else 0
             desk.ingress("web")
             take(writer, ours)
             writer.failures = 0
