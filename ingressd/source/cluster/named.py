@@ -9,6 +9,7 @@ because somebody is about to make them. Of more than a few hundred each is read 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from math import inf
@@ -53,6 +54,11 @@ class _One:
         self.restarts = 0
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def all_restarts(self) -> int:
+        """Those of the watch that is open among them."""
+        return self.restarts + (self.watch.restarts if self.watch is not None else 0)
+
 
 class Named:
     """Calls `changed` as a ListWatch does, and `noted` when missing() or problems() are other than before."""
@@ -75,6 +81,8 @@ class Named:
         """Watches that may still be opened."""
         self._turns = asyncio.Semaphore(CONCURRENT)
         self._ones: dict[ObjectRef, _One] = {}
+        self._former: Counter[str] = Counter()
+        """By kind the restarts of watches of those that nothing refers to any more."""
         self._running = False
         self.failure: BaseException | None = None
         """A defect that has ended the reading of an object."""
@@ -114,11 +122,14 @@ class Named:
             yield from one.problems
 
     def figures(self) -> Iterator[tuple[str, int, float | None]]:
-        """For each object its kind, how often its watch broke off, and when there was last news of it."""
+        """For each object its kind, how often its watch broke off, and when there was last news of it; then the same of
+        those before."""
         for ref, one in self._ones.items():
             watch = one.watch
             heard = watch.heard if watch is not None else one.heard
-            yield ref.kind, one.restarts + (watch.restarts if watch is not None else 0), heard
+            yield ref.kind, one.all_restarts, heard
+        for kind, restarts in self._former.items():
+            yield kind, restarts, None
 
     def _start(self, one: _One) -> None:
         one.task = spawn(self._follow(one), f"read {one.ref}")
@@ -130,6 +141,7 @@ class Named:
             self._noted()
 
     def _drop(self, one: _One) -> None:
+        self._former[one.ref.kind] += one.all_restarts
         if one.task is not None:
             one.task.cancel()
         if one.resource is not None:

@@ -191,6 +191,21 @@ async def test_the_figures_are_of_all_of_a_kind(fake: FakeApi, access: Access) -
         assert 0 <= age < 60
 
 
+async def test_restarts_count_though_their_object_is_no_longer_referred_to(fake: FakeApi, access: Access) -> None:
+    """They are a counter, which goes up only."""
+    fake.put(secret("a"))
+    async with following(access) as followed:
+        refs = followed.needed = [ObjectRef("Secret", "shop", "a")]
+        followed.source.need(refs)
+        await fake.until(lambda: [watch for watch in fake.watches if watch.request.kind == "Secret"])
+        fake.cut()
+        await followed.until(lambda: followed.source.figures()["Secret"].restarts == 1)
+        followed.source.need([])
+        assert followed.source.figures()["Secret"].restarts == 1
+        followed.source.need(refs)
+        assert followed.source.figures()["Secret"].restarts == 1
+
+
 async def test_what_is_referred_to_again_is_read_again(fake: FakeApi, access: Access) -> None:
     fake.put(secret("tls"))
     async with following(access) as followed:
