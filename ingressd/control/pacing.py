@@ -7,6 +7,8 @@ from typing import NamedTuple
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds after which it is tried again whether a right is there, doubling. A role that was just written takes the API
 server a moment; later, roles change seldom and by hand."""
+FORGOTTEN = 600.0
+"""Seconds after which a namespace is forgotten where nothing is tried any more: perhaps it is gone."""
 SHOWN = 5
 """Namespaces of which it is said that a right is missing; after that it is clear that it is missing everywhere."""
 ROUNDING = 1e-6
@@ -57,6 +59,8 @@ class Refusals:
     def note(self, namespace: str, message: str, now: float) -> None:
         """The API server has refused; `message` is its sentence. It is said when it is refused again after the first
         pause."""
+        for gone in [one for one, known in self._known.items() if now >= known.until + FORGOTTEN]:
+            self.granted(gone)
         former = self._known.get(namespace)
         pause = min(LONGEST_PAUSE, 2 * former.pause) if former else SHORTEST_PAUSE
         if former and now >= former.until and namespace not in self._told and len(self._told) < SHOWN:
@@ -71,6 +75,6 @@ class Refusals:
         return max(0.0, known.until - now) if known else 0.0
 
     def granted(self, namespace: str) -> None:
-        """It worked there."""
+        """It worked there, or that is of no interest any more."""
         self._known.pop(namespace, None)
         self._told.discard(namespace)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ingressd.control.pacing import LONGEST_PAUSE, SHORTEST_PAUSE, SHOWN, Refusals, TokenBucket
+from ingressd.control.pacing import FORGOTTEN, LONGEST_PAUSE, SHORTEST_PAUSE, SHOWN, Refusals, TokenBucket
 
 
 def test_a_bucket_gives_a_burst_and_then_its_rate() -> None:
@@ -73,3 +73,15 @@ def test_refusals_everywhere_are_a_few_lines(caplog: pytest.LogCaptureFixture) -
             refusals.note(f"n{number}", "no right", when)
     assert len(caplog.messages) == SHOWN
     assert refusals.pause("n99", 11.0) > 0
+
+
+def test_namespaces_that_are_gone_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    """One that is being deleted refuses Events, and is never heard of again."""
+    refusals = Refusals("nothing is written")
+    now = 0.0
+    for number in range(100):
+        now += 2 * FORGOTTEN
+        for when in (now, now + 10):
+            refusals.note(f"run{number}", "it is being terminated", when)
+    assert caplog.messages[-1] == "nothing is written in namespace run99: it is being terminated"
+    assert len(refusals._known) == 1
