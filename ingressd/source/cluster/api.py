@@ -160,6 +160,9 @@ class Api:
             except aiohttp.ClientSSLError as error:
                 self._renew(rest)  # the certificate of the API server may be of a new CA
                 raise ApiError(NO_ANSWER, "", _sentence(error)) from error
+            except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+                host = client.configuration.host
+                raise ApiError(NO_ANSWER, "", f'the server is "{host}": write https://HOST:PORT') from error
             except (aiohttp.ClientError, ConfigException, OSError) as error:  # TimeoutError is an OSError
                 reason = SILENT if isinstance(error, aiohttp.SocketTimeoutError) else ""
                 raise ApiError(NO_ANSWER, reason, _sentence(error)) from error

@@ -73,6 +73,14 @@ async def test_a_refusal_in_another_encoding_is_said_by_its_http_status(kubeconf
     assert (error.status, error.message) == (503, "503 Unavailable")
 
 
+@pytest.mark.parametrize("server", ["192.0.2.1:6443", "api.example:6443", "[2001:db8::1]:6443", "ftp://api.example"])
+async def test_a_server_that_is_no_url_is_said(kubeconfig: ConfigFile, server: str) -> None:
+    kubeconfig.edit(lambda config: config["clusters"][0]["cluster"].update(server=server))
+    async with using(Kubeconfig(kubeconfig.path, "")) as api:
+        error = await failure(api)
+    assert (error.status, error.message) == (NO_ANSWER, f'the server is "{server}": write https://HOST:PORT')
+
+
 async def test_nobody_there_is_no_answer(fake: FakeApi, access: Access) -> None:
     await fake.stop()
     async with using(access) as api:
