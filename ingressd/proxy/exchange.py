@@ -36,6 +36,7 @@ from ingressd.proxy.responses import (
     STATUS,
     TUNNEL_TIMEOUT,
     UPSTREAM_CLOSED,
+    UPSTREAM_TIMEOUT,
     Answer,
     failure,
     render,
@@ -127,7 +128,7 @@ class Exchange:
             if encoded:
                 upstream.write(encoded)
                 body.sent()
-            if body.done:
+            if body.done or self.responded_to:
                 upstream.deadline = self._context.now + self.read_time()
         return end
 
@@ -267,6 +268,9 @@ class Exchange:
         downstream = self._downstream
         self.responded_to = True
         self._note_head(head.status)
+        if not self.request_done and self._upstream is not None:
+            # From here on the client is not pressed for the rest of its request.
+            self._upstream.deadline = context.now + self.read_time()
         # The client may be sending a body nobody reads any more: then this connection has no future.
         persist = self._head.persists() and self.request_done and not context.draining
         hsts = context.hsts if downstream.secured is not None else b""
@@ -350,8 +354,7 @@ class Exchange:
                 self._record.reason = TUNNEL_TIMEOUT
                 self._finish()
             return
-        if (reason != UPSTREAM_CLOSED or upstream.responding or upstream.requests == 1) and not self._failing:
-            # Else it has closed an idle connection just as a request was on its way, or this request counts already.
+        if self._to_blame(upstream, reason):
             upstream.endpoint.failed()
         if self.responded_to:
             if self._reply is not None and self._reply.unsent:
@@ -372,6 +375,15 @@ class Exchange:
             return
         self.respond(failure(reason, detail))
 
+    def _to_blame(self, upstream: Upstream, reason: str) -> bool:
+        """Whether a failure counts against the endpoint. Not if this request counts already, nor if it has closed an
+        idle connection just as a request was on its way, nor if it may be waiting for the rest of the request."""
+        if reason == UPSTREAM_CLOSED:
+            at_fault = upstream.responding or upstream.requests == 1
+        else:
+            at_fault = reason != UPSTREAM_TIMEOUT or self.request_done
+        return at_fault and not self._failing
+
     def _may_repeat(self, nothing_sent: bool) -> bool:
         return (
             len(self._record.attempts) < self.tries()
@@ -386,7 +398,7 @@ class Exchange:
 
     def upstream_drained(self) -> None:
         """It does again."""
-        if self._upstream is not None and self.request_done:
+        if self._upstream is not None and (self.request_done or self.responded_to):
             self._upstream.deadline = self._context.now + self.read_time()
         self._downstream.resume()
 

@@ -45,7 +45,7 @@ cdef class Upstream:
     cpdef close(self)
     cpdef abort(self)
     cpdef bint stale(self)
-    @cython.locals(unsent=Py_ssize_t, exchange=Exchange)
+    @cython.locals(unsent=Py_ssize_t, exchange=Exchange, must_take=bint)
     cpdef check(self, double now)
     @cython.locals(buffer=bytes, head=ResponseHead, body=Body, end=Py_ssize_t, status=int)
     cdef _read_head(self, Exchange exchange, bytes data)

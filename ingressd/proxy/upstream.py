@@ -260,9 +260,11 @@ class Upstream:
     def pause_writing(self) -> None:
         self.full = True
         self._unsent = -1
-        if self.exchange is not None:
-            self.deadline = self._context.now + self.exchange.send_time()
-            self.exchange.upstream_full()
+        exchange = self.exchange
+        if exchange is not None:
+            if self._must_take(exchange):
+                self.deadline = self._context.now + exchange.send_time()
+            exchange.upstream_full()
 
     def resume_writing(self) -> None:
         self.full = False
@@ -281,7 +283,7 @@ class Upstream:
         if exchange.tunnel is not None:
             exchange.tunnel.down(data)
             return
-        if self.deadline and not self.full:
+        if self.deadline and (not self.full or exchange.responded_to):
             self.deadline = self._context.now + exchange.read_time()
         try:
             if self._body is None:
@@ -294,15 +296,16 @@ class Upstream:
     def check(self, now: float) -> None:
         """Called about ten times a second: whether the time for what is awaited is over."""
         exchange = self.exchange
+        must_take = exchange is not None and self._must_take(exchange)
         if self.full and self.transport is not None and exchange is not None:
             # Any progress counts, as between two writes of nginx.
             unsent = self.transport.get_write_buffer_size()
             if unsent != self._unsent:
                 self._unsent = unsent
-                self.deadline = now + exchange.send_time()
+                self.deadline = now + (exchange.send_time() if must_take else exchange.read_time())
         if self.deadline == 0 or now < self.deadline:
             return
-        if self._held and exchange is not None and not self.full:
+        if self._held and exchange is not None and not must_take:
             # The time that runs is the client's.
             self.deadline = now + exchange.read_time()
             return
@@ -313,10 +316,15 @@ class Upstream:
             else:
                 self._context.pool.remove(self)
                 self.close()
-        elif self.full:
+        elif must_take:
             exchange.upstream_failed(self, UPSTREAM_SEND_TIMEOUT, "", False)
         else:
             exchange.upstream_failed(self, UPSTREAM_TIMEOUT, "", False)
+
+    def _must_take(self, exchange: "Exchange") -> bool:
+        """Whether what is awaited is that the endpoint takes more. While it answers it need not take the rest of the
+        request."""
+        return self.full and (not exchange.responded_to or exchange.tunnel is not None)
 
     # --- responses
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingressd.model import Policy, Timeouts
+from ingressd.model import Ejection, Policy, Timeouts, WorkerSettings
 from tests.kit import Client, Closed, Upstream, Worker, always, chunked, each, get, ok, pause, request, serving
 from tests.kit.upstream import Connection
 
@@ -252,6 +252,86 @@ async def test_a_response_begun_during_the_upload_must_go_on_when_the_upload_is_
         with pytest.raises(Closed):
             await client.chunk(response)
         await upstream.all_closed()
+
+
+async def test_a_response_begun_during_an_upload_must_go_on_if_the_upload_does_not_either() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request_head()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"begun")[:-5])
+        await connection.read_exactly(4)
+        await connection.read_some()
+
+    policy = Policy(read_timeout=SHORT)
+    settings = WorkerSettings(
+        worker=0,
+        workers=1,
+        timeouts=Timeouts(client_body=SHORT),
+        ejection=Ejection(failures=1, base=LONG, longest=LONG),
+    )
+    async with (
+        Upstream(script) as upstream,
+        Upstream(script) as other,
+        Worker(serving(upstream, other, policy=policy), settings) as worker,
+    ):
+        for _ in range(3):
+            async with Client(worker.port) as client:
+                await client.send(request("POST", "/", "Content-Length: 9") + b"some")
+                response = await client.message_head()
+                assert await client.chunk(response) == b"begun"
+                with pytest.raises(Closed):
+                    await client.chunk(response)
+        await upstream.all_closed()
+        await worker.stop()
+        assert worker.counter("errors", "upstream_timeout") == 3
+        # The endpoint may have waited for the rest, which its client owes it.
+        assert worker.counter("ejections") == 0
+
+
+async def test_a_response_begun_during_an_upload_may_wait_while_the_upload_goes_on() -> None:
+    async def script(connection: Connection) -> None:
+        message = await connection.request_head()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await connection.message_body(message)
+        await connection.send(chunked(message.body))
+
+    policy = Policy(read_timeout=2 * SHORT)
+    async with (
+        Upstream(script) as upstream,
+        Worker(serving(upstream, policy=policy)) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.send(request("POST", "/", "Content-Length: 6"))
+        response = await client.message_head()
+        for _ in range(6):
+            await pause(SHORT)
+            await client.send(b"x")
+        assert await client.chunk(response) == b"x" * 6
+
+
+async def test_an_endpoint_that_answers_need_not_take_the_rest_of_the_request() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request_head()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            await pause(SHORT)
+            await connection.send(b"x")
+        await done.wait()
+
+    done = asyncio.Event()
+    policy = Policy(send_timeout=SHORT, read_timeout=3 * SHORT)
+    async with (
+        Upstream(script, receive_buffer=4096) as upstream,
+        Worker(serving(upstream, policy=policy)) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.send(request("POST", "/", f"Content-Length: {64 << 20}"))
+        sending = asyncio.get_running_loop().create_task(client.send(b"x" * (64 << 20)))
+        response = await client.message_head()
+        await client.message_body(response)
+        assert response.body == b"x" * 8
+        done.set()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_an_upstream_that_does_not_take_the_request_is_504() -> None:
