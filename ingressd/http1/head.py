@@ -143,7 +143,7 @@ class RequestHead(Head):
         token = TOKEN
         valid = TARGET
         length = len(buffer)
-        i = start
+        self.start = i = start
         while i + 1 < length and p[i] == 13 and p[i + 1] == 10:
             i += 2
         if i - start > 2 * MAX_EMPTY_LINES:

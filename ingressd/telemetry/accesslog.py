@@ -10,6 +10,7 @@ import json
 from datetime import datetime
 
 from ingressd import octets
+from ingressd.http1.head import RequestHead
 from ingressd.model import AccessLogFormat
 from ingressd.telemetry.record import Attempt, Record
 
@@ -38,9 +39,9 @@ def _escaped(value: bytes) -> bytes:
     return b"".join(b"%c" % code if _PRINTABLE[code] else b"\\x%02X" % code for code in value)
 
 
-def refused_line(raw: bytes) -> bytes:
+def refused_line(head: RequestHead) -> bytes:
     """What there is of a request line that is none: never the fields behind it, which may hold secrets."""
-    first = raw.lstrip(b"\r\n").partition(b"\n")[0]
+    first = head.raw[head.start :].lstrip(b"\r\n").partition(b"\n")[0]
     return first[:MAX_REFUSED].rstrip(b"\r")
 
 
@@ -117,7 +118,7 @@ class AccessLog:
             user = b"-"
             if head.authorization:
                 user = escape(remote_user(head.authorization))
-            request = escape(head.line if head.method else refused_line(head.raw))
+            request = escape(head.line if head.method else refused_line(head))
             referer = escape(head.referer)
             agent = escape(head.user_agent)
         if len(record.attempts) == 1:
@@ -179,7 +180,7 @@ class AccessLog:
             "time": self.time.decode(),
             "remote_addr": record.remote_address.decode(),
             "remote_user": _text(remote_user(head.authorization)) if head is not None and head.authorization else "",
-            "request": _text(head.line if head.method else refused_line(head.raw)) if head is not None else "",
+            "request": _text(head.line if head.method else refused_line(head)) if head is not None else "",
             "status": record.status,
             "body_bytes_sent": record.body_bytes_sent,
             "http_referer": _text(head.referer) if head is not None else "",

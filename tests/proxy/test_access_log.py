@@ -237,6 +237,16 @@ async def test_of_what_is_no_request_line_no_more_than_that_line_is_logged(
         assert b"secret" not in line
 
 
+@pytest.mark.parametrize("start", [b"garbage", b"\r\n\r\nGET /\x01 HTTP/1.1", 5 * b"\r\n" + b"GET / HTTP/1.1"])
+async def test_what_is_no_request_is_not_logged_as_the_one_before_it(start: bytes) -> None:
+    async with Worker() as worker, Client(worker.port) as client:
+        await client.send(get("/before") + start + b"\r\n\r\n")
+        assert [(await client.response()).status for _ in range(2)] == [404, 400]
+        first, second = (fields(line) for line in await worker.logged(2))
+        assert (first["request"], first["status"]) == ("GET /before HTTP/1.1", "404")
+        assert (second["request"], second["status"]) == (start.strip().decode().replace("\x01", "\\x01"), "400")
+
+
 async def test_lengths_count_what_was_on_the_wire() -> None:
     async with (
         Upstream(each(lambda message: ok(message.body))) as upstream,
