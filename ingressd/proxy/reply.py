@@ -57,7 +57,6 @@ class Reply:
             added += hsts
         self._head = head.forward(added)
         """For the client. Kept until the first of the body is there: one write for both."""
-        record.bytes_sent += len(self._head)
 
     @property
     def unsent(self) -> bool:
@@ -79,6 +78,7 @@ class Reply:
         record.body_bytes_sent += len(data)
         record.bytes_sent += len(data)
         if self._head:
+            record.bytes_sent += len(self._head)
             data = octets.join([self._head, data])
             self._head = b""
         if data:

@@ -119,6 +119,21 @@ async def test_sums_and_buckets() -> None:
         assert sum(worker.counter(name) for name in ("upstream_connections", "upstream_connections_reused")) == 3
 
 
+async def test_a_head_that_was_not_passed_on_is_not_among_the_bytes_sent() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nPadding: %b\r\n\r\n" % (b"x" * 999)
+        await connection.send(head + b"broken")
+
+    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker:
+        async with Client(worker.port) as client:
+            received = await client.ask(get())
+        await worker.stop()
+        [series] = worker.requests()
+        assert (series.status, received.status) == (502, 502)
+        assert dict(zip(HISTOGRAMS, series.sums, strict=True))["bytes_sent"] == len(received.raw)
+
+
 async def test_reports_are_increments() -> None:
     async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
         for _ in range(2):
