@@ -162,11 +162,13 @@ class Downstream:
             self._exchange.client_full()
 
     def resume_writing(self) -> None:
-        self._context.look()
+        context = self._context
+        context.look()
         self._write_paused = False
         if self._deadline:
             # What was awaited of the client it may do only now.
-            self._deadline = self._context.now + self._context.client_body
+            idle = self._exchange is None and self._head is None and not self._closing
+            self._deadline = context.now + (context.keep_alive if idle else context.client_body)
         if self._exchange is not None:
             self._exchange.client_drained()
         elif self._buffer and not self._closing and not self._yielded:

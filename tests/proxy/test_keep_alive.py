@@ -1,11 +1,36 @@
 """Connections on both sides serve one request after another (RFC 9112 section 9)."""
 
+import asyncio
+import socket
+import sys
+from typing import cast
+
 import pytest
 
-from ingressd.model import Snapshot
-from tests.kit import Client, Upstream, Worker, always, cluster, get, ok, request, serving, virtual_host
+from ingressd.model import AccessLogFormat, Snapshot, Timeouts, WorkerSettings
+from ingressd.proxy import stream
+from ingressd.proxy.context import Context
+from ingressd.proxy.downstream import Downstream
+from ingressd.telemetry.logwriter import LogWriter
+from tests import kit
+from tests.kit import (
+    Client,
+    Upstream,
+    Worker,
+    always,
+    cluster,
+    eventually,
+    get,
+    ok,
+    request,
+    serving,
+    virtual_host,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HIGH_WATER = 64 * 1024
+"""Bytes not sent yet above which nothing more is written (`proxy/stream.py`)."""
 
 
 async def test_one_client_connection_carries_many_requests_over_one_upstream_connection(worker: Worker) -> None:
@@ -116,3 +141,29 @@ async def test_a_client_that_closes_between_requests_leaves_nothing_behind() -> 
             client.reset()
         await worker.reported(lambda: worker.gauge("downstream_connections_open", "idle") == 0, "none is open")
         assert [line.split(b'" ')[1][:4] for line in await worker.logged(11)] == [b"200 "] * 11
+
+
+async def test_the_time_of_an_idle_connection_begins_when_the_client_has_taken_all() -> None:
+    # In this process, because how much of a response waits in the kernel decides.
+    timeouts = Timeouts(client_body=1.0, keep_alive=100.0)
+    settings = WorkerSettings(worker=0, workers=1, timeouts=timeouts, access_log=AccessLogFormat.OFF)
+    context = Context(settings, asyncio.get_running_loop(), LogWriter(sys.stdout.fileno()))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    async with kit.Stream(theirs) as client:
+        downstream = Downstream(context, b"http", 80)
+        connection = stream.Stream(context.poller, ours, ("127.0.0.1", 0), cast(asyncio.Protocol, downstream))
+        connection.start()
+        asked: list[bytes] = []
+        while connection.get_write_buffer_size() <= HIGH_WATER:
+            asked.append(get())
+            await client.send(asked[-1])
+            await eventually(lambda: context.counters.requests == len(asked), "the request is answered")
+        for _ in asked:
+            await client.response()
+        downstream.check(context.now + 99.0)
+        await client.send(get())
+        assert (await client.response()).status == 404
+        downstream.check(context.now + 101.0)
+        assert await client.ended()
+    context.poller.close()
