@@ -49,6 +49,8 @@ SPARE_FILES = 2000
 """What a process may have open beside the idle connections."""
 LASTING = ("--keep-alive", "3600s")
 """Idle connections outlast all rounds, as the configurations of the peers have it."""
+FEW = 100
+"""Connections to the upstream that a proxy may make in a turn, however few requests there are; else one for two."""
 PAGE = rig.HERE.parent / "docs" / "performance.md"
 RESULTS = rig.HERE / "results"
 
@@ -202,7 +204,7 @@ def _cell(
         for number in range(options.rounds_of(cell)):
             for name in figures.turns(names, number):
                 progress.step(f"{cell.name}, {name}: round {number + 1}")
-                sample = _sample(load, by_name[name], options.seconds, directory)
+                sample = _sample(load, by_name[name], options.seconds, directory, upstreams)
                 measured["samples"][name].append(asdict(sample))
     return measured
 
@@ -215,16 +217,20 @@ def _half(load: Driver, process: Process, seconds: float, directory: Path) -> tu
     return matrix.paced(rate), rate
 
 
-def _sample(load: Driver, process: Process, seconds: float, directory: Path) -> figures.Sample:
+def _sample(load: Driver, process: Process, seconds: float, directory: Path, upstreams: Upstreams) -> figures.Sample:
+    accepted = rig.accepted(upstreams.responses)
     ids, before = process.ids(), process.cpu()
     done = load(process, seconds, directory)
     after = process.cpu()
+    made = rig.accepted(upstreams.responses) - accepted
     memory = process.memory()
     process.empty_log()
     if process.ids() != ids:
         raise RigError(f"{process.name} has other processes than before: one ended under load")
     if not done.requests:
         raise RigError(f"{process.name} answered no request, {done.errors} failed")
+    if made > max(FEW, done.requests / 2):
+        raise RigError(f"{process.name} made {made} connections to the upstream for {done.requests} requests")
     return figures.sample(done, after.user - before.user, after.system - before.system, memory)
 
 

@@ -264,6 +264,11 @@ def responses(directory: Path) -> Iterator[int]:
         yield port
 
 
+def accepted(port: int) -> int:
+    """How many connections the upstream of responses has accepted so far, the one that asks included."""
+    return int(get(port, "/accepted")[1].split()[7])
+
+
 @contextlib.contextmanager
 def ingressd(
     directory: Path,

@@ -1,12 +1,16 @@
 """The matrix and the options; what is missing is said before anything starts."""
 
+import contextlib
+import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import compare
 import pytest
 import rig
+from figures import Load
 from matrix import ALONE, CELLS
 from peers import LARGE, PEERS
 from rig import HERE, RigError
@@ -101,3 +105,27 @@ def test_too_few_open_files_are_an_error() -> None:
     assert (low.returncode, low.stdout) == (0, "400\n"), low.stderr
     assert high.returncode == 1
     assert "this needs 401 open files and the hard limit is 400" in high.stderr
+
+
+def test_a_proxy_that_does_not_keep_its_connections_to_the_upstream_ends_the_measurement(tmp_path: Path) -> None:
+    """Played by this process: 120 requests, on a connection each or all on one."""
+    log = tmp_path / "access.log"
+    log.touch()
+    process = rig.Process("itself", os.getpid(), os.getpid(), 0, log)
+    with rig.responses(tmp_path / "upstream") as port:
+
+        def one_each(process: rig.Process, seconds: float, directory: Path) -> Load:
+            assert all(rig.get(port, "/") == (200, rig.SMALL) for _ in range(120))
+            return Load(120, seconds, 0, 1.0, 1.0, 1.0)
+
+        def all_on_one(process: rig.Process, seconds: float, directory: Path) -> Load:
+            with contextlib.closing(rig.connected(port, "localhost", DEADLINE)) as connection:
+                for _ in range(120):
+                    connection.request("GET", "/")
+                    assert connection.getresponse().read() == rig.SMALL
+            return Load(120, seconds, 0, 1.0, 1.0, 1.0)
+
+        upstreams = rig.Upstreams(port, 0)
+        with pytest.raises(RigError, match=r"^itself made 121 connections to the upstream for 120 requests$"):
+            compare._sample(one_each, process, 1.0, tmp_path, upstreams)
+        assert compare._sample(all_on_one, process, 1.0, tmp_path, upstreams).requests_per_second == 120
