@@ -119,8 +119,12 @@ def _budget(of: Samples, figure: str, budgets: Mapping[str, float]) -> str:
     for name, limit in budgets.items():
         if name in of:
             ratio = figures.ratios(values(of[OWN], figure), values(of[name], figure)).median
-            said.append(f"{name} {limit:.2f}: {'met' if ratio <= limit else f'missed by {ratio - limit:.2f}'}")
+            said.append(f"{name} {limit:.2f}: {_met(ratio, limit)}")
     return "; ".join(said)
+
+
+def _met(ratio: float, limit: float) -> str:
+    return "met" if ratio <= limit else f"missed by {ratio - limit:.2f}"
 
 
 def _figure_rows(measured: Measured) -> Iterator[list[str]]:
@@ -140,14 +144,16 @@ def _notes(cells: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What follows from several cells, or is no figure of a request."""
     if "hosts-1" in cells and "hosts-10000" in cells:
         few, many = samples(cells["hosts-1"]), samples(cells["hosts-10000"])
-        growth = [f"{name} {_median(many[name], 'cpu') / _median(few[name], 'cpu'):.2f}" for name in few]
-        said = ", ".join(growth)
-        yield f"CPU per request with 10,000 hosts, relative to that with one: {said}. Budget {HOSTS_BUDGET:.2f}."
+        growth = {name: _median(many[name], "cpu") / _median(few[name], "cpu") for name in few}
+        said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in growth.items())
+        verdict = f"Budget {HOSTS_BUDGET:.2f}: {_met(growth[OWN], HOSTS_BUDGET)}"
+        yield f"CPU per request with 10,000 hosts, relative to that with one: {said}. {verdict}."
         yield ""
     for measured in cells.values():
         if sizes := measured.get("idle_bytes"):
             said = ", ".join(f"{name} {size:,.0f}" for name, size in sizes.items())
-            yield f"Bytes of memory for each idle connection: {said}. Budget {IDLE_BUDGET:,}."
+            verdict = "met" if sizes[OWN] <= IDLE_BUDGET else f"missed by {sizes[OWN] - IDLE_BUDGET:,.0f}"
+            yield f"Bytes of memory for each idle connection: {said}. Budget {IDLE_BUDGET:,}: {verdict}."
             yield ""
 
 

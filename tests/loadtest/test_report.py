@@ -86,10 +86,14 @@ def test_hosts_and_idle_connections_have_a_sentence() -> None:
     few, many = _cell(ingressd=_rounds(20.0), nginx=_rounds(20.0)), _cell(ingressd=_rounds(21.0), nginx=_rounds(20.0))
     idle = _cell(ingressd=_rounds(20.0)) | {"idle_bytes": {"ingressd": 1544.4, "nginx": 476.0}}
     table = report.table(_document(hosts_1=few, hosts_10000=many, idle_10000=idle))
-    assert (
-        "CPU per request with 10,000 hosts, relative to that with one: ingressd 1.05, nginx 1.00. Budget 1.05." in table
-    )
-    assert "Bytes of memory for each idle connection: ingressd 1,544, nginx 476. Budget 4,096." in table
+    relative = "CPU per request with 10,000 hosts, relative to that with one"
+    assert f"{relative}: ingressd 1.05, nginx 1.00. Budget 1.05: met." in table
+    assert "Bytes of memory for each idle connection: ingressd 1,544, nginx 476. Budget 4,096: met." in table
+    dear = _cell(ingressd=_rounds(23.1), nginx=_rounds(20.0))
+    idle |= {"idle_bytes": {"ingressd": 5096.0}}
+    table = report.table(_document(hosts_1=many, hosts_10000=dear, idle_10000=idle))
+    assert "Budget 1.05: missed by 0.05." in table
+    assert "Budget 4,096: missed by 1,000." in table
 
 
 def test_only_what_is_between_the_marks_is_replaced() -> None:
