@@ -32,6 +32,7 @@ from ingressd.telemetry.aggregate import Totals
 from ingressd.telemetry.exposition import OWN_PREFIX, PREFIX, BuildInfo, ControllerFigures, Identity, Page
 from ingressd.telemetry.record import Record
 from tests.kit import DEADLINE, Client, get
+from tests.kit.series import values
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -297,7 +298,7 @@ def _metrics() -> set[str]:
     totals = Totals()
     totals.keep([("n", "i")], ["h"])
     buckets = tuple((1, *(0 for _ in bounds)) for bounds in BUCKETS)
-    series = RequestSeries("h", "/", "n", "i", "s", "GET", 200, 1, (1.0,) * len(HISTOGRAMS), buckets)
+    series = RequestSeries("h", "/", "n", "i", "s", "GET", 200, 1, values([1.0] * len(HISTOGRAMS), buckets))
     totals.add(0, Report((series,)))
     page = Page(Identity("n", "c", "p"), BuildInfo("1", "3", "compiled"), totals, ControllerFigures())
     text = b"".join(page.pieces()).decode()

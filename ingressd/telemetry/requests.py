@@ -20,7 +20,7 @@ _WIDTH = len(BUCKETS)
 _BOUNDS = array(
     "d", chain(repeat(0.0, _WIDTH), chain.from_iterable(zip_longest(*BUCKETS, fillvalue=inf)), repeat(inf, _WIDTH))
 )
-"""The upper bounds of buckets, each where Series.values has what was counted in it."""
+"""The upper bounds of buckets, each where RequestSeries.values has what was counted in it."""
 
 
 class Series:
@@ -31,8 +31,8 @@ class Series:
     def __init__(self) -> None:
         self.requests = 0
         self.values = array("d", bytes(8 * len(_BOUNDS)))
-        """A column for each histogram: its sum, then its buckets. What one request adds to is in few cache lines: with
-        thousands of hosts in use these are what it waits for."""
+        """As in RequestSeries. What one request adds to is in few cache lines: with thousands of hosts in use these are
+        what it waits for."""
 
     def observe(self, which: int, value: float) -> None:
         """Counts `value` in histogram number `which` of link.HISTOGRAMS."""
@@ -41,17 +41,6 @@ class Series:
         while value > _BOUNDS[at]:
             at += _WIDTH
         self.values[at] += 1
-
-    def sums(self) -> tuple[float, ...]:
-        """Of each histogram."""
-        return tuple(self.values[:_WIDTH])
-
-    def buckets(self) -> tuple[tuple[int, ...], ...]:
-        """The counts of each histogram."""
-        return tuple(
-            tuple([int(self.values[_WIDTH * row + which]) for row in range(1, len(bounds) + 2)])
-            for which, bounds in enumerate(BUCKETS)
-        )
 
 
 class RouteSeries:
@@ -142,8 +131,7 @@ class RequestMetrics:
                         method=method.decode(),
                         status=status,
                         requests=series.requests,
-                        sums=series.sums(),
-                        buckets=series.buckets(),
+                        values=bytes(series.values),
                     )
                 )
             route_series.series = {}

@@ -2,17 +2,14 @@
 
 from ingressd.link import BUCKETS, HISTOGRAMS, Report, RequestSeries, Sample
 from ingressd.telemetry.aggregate import Histogram, SampleKey, SeriesKey, Totals
+from tests.kit.series import values
 
 KEY = SeriesKey("shop.example", "/", "shop", "web", "front", "GET", 200)
 
 
 def series(key: SeriesKey = KEY, requests: int = 1) -> RequestSeries:
-    return RequestSeries(
-        *key,
-        requests=requests,
-        sums=tuple(float(requests) for _ in HISTOGRAMS),
-        buckets=tuple((requests, *(0 for _ in bounds)) for bounds in BUCKETS),
-    )
+    buckets = [(requests, *(0 for _ in bounds)) for bounds in BUCKETS]
+    return RequestSeries(*key, requests=requests, values=values([float(requests)] * len(HISTOGRAMS), buckets))
 
 
 def totals() -> Totals:

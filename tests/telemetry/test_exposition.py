@@ -16,6 +16,7 @@ from ingressd.telemetry.exposition import (
     Page,
     WritingFigures,
 )
+from tests.kit.series import values
 
 CONSTANT = {
     "controller_class": "ingressd.dev/ingress-controller",
@@ -46,7 +47,7 @@ def observed(key: SeriesKey, *, upstream: bool = True) -> RequestSeries:
         counts[at] if upstream or name in ("request_duration_seconds", "request_size", "response_size") else nothing[at]
         for at, name in enumerate(HISTOGRAMS)
     )
-    return RequestSeries(*key, requests=3, sums=tuple(1.5 for _ in HISTOGRAMS), buckets=mixed)
+    return RequestSeries(*key, requests=3, values=values([1.5] * len(HISTOGRAMS), mixed))
 
 
 KEY = SeriesKey("shop.example", "/a", "shop", "web", "front", "GET", 200)
