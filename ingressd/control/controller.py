@@ -44,6 +44,7 @@ from ingressd.model import ObjectRef, Problem, Snapshot, Update
 from ingressd.source.base import Changes, Source
 from ingressd.telemetry.aggregate import Totals
 from ingressd.telemetry.exposition import BuildInfo, ControllerFigures, Page
+from ingressd.translate.keyring import SECRET_NOT_FOUND
 
 WORKER_COMMAND: Sequence[str] = (sys.executable, "-m", "ingressd.proxy")
 LONGEST_UNTIL_DATE = 86400.0
@@ -171,6 +172,8 @@ class Controller:
         """What the source was last asked for by name."""
         self._told: Sequence[Problem] = ()
         """Problems that the log has."""
+        self._untold = False
+        """Whether it has all of these but some that there may not be."""
         self._started = False
         """Whether the workers were started, which is when the source is complete for the first time."""
         self._was_ready = False
@@ -228,7 +231,7 @@ class Controller:
                 case SourceChanged(changes):
                     if self._reconciler.take(changes):
                         self._note_change(seen, of_objects=True)
-                    elif not self._started:  # perhaps nothing more is missing
+                    elif not self._started or self._untold:  # perhaps nothing more is missing
                         self._note_change(seen, of_objects=False)
                 case AddressesChanged():
                     self._note_change(seen, of_objects=False)
@@ -389,9 +392,11 @@ class Controller:
             self._figures.last_ok = False
             return
         self._figures.last_ok = True
-        if self._reconciler.problems is not self._told:
+        if self._reconciler.problems is not self._told or self._untold:
             self._told = self._reconciler.problems
-            self._problem_log.update(self._told)
+            # A Secret is read only once an Ingress names it.
+            unsure = (SECRET_NOT_FOUND,) if self._source.missing() else ()
+            self._untold = self._problem_log.update(self._told, unsure)
         if update is None:
             return
         self._figures.published += 1

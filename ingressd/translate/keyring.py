@@ -15,7 +15,7 @@ from ingressd.model import Certificate, SecretName, TrustBundle
 from ingressd.resources import Secret, Store
 from ingressd.translate.certificates import Unusable, covers, read_certificate, read_trust_bundle
 
-NOT_FOUND = "SecretNotFound"
+SECRET_NOT_FOUND = "SecretNotFound"
 UNUSABLE = "SecretNotUsable"
 EXPIRED = "CertificateExpired"
 NOT_YET_VALID = "CertificateNotYetValid"
@@ -107,7 +107,7 @@ def _read(
     secret = store.secret(name.namespace, name.name)
     if secret is None:
         known.pop(name, None)
-        return Flaw(NOT_FOUND, f"there is no Secret {name}")
+        return Flaw(SECRET_NOT_FOUND, f"there is no Secret {name}")
     former = known.get(name)
     if former is not None and (former[0] is secret or former[0] == secret):
         return former[1]

@@ -260,11 +260,24 @@ async def test_a_secret_may_appear_late(admin: Api, installation: Installation, 
         async def is_held() -> bool:
             return await held() == 1
 
+        async def both_are_held() -> bool:
+            return await held() == 2
+
+        async def is_said() -> bool:
+            return "SecretNotUsable" in ingressd.log().partition("second")[2]
+
         assert not await is_held()
+        assert "SecretNotFound" in ingressd.log()
         await admin.create(secret)
-        await admin.create({**secret, "metadata": {"name": "nobody-asked"}})
+        await admin.create({**secret, "metadata": {"name": "early"}})
         await until(is_held, "the Secret is read, and no other")
-        assert "nobody-asked" not in ingressd.log()
+        assert "early" not in ingressd.log()
+        # That one which is there is not was never said.
+        tls = [{"hosts": ["second.example"], "secretName": "early"}]
+        await put(admin, ingress(installation.ingress_class, "second", "second.example", tls=tls))
+        await until(both_are_held, "the other one is read")
+        await until(is_said, "that it is no certificate")
+        assert "there is no Secret" not in "\n".join(line for line in ingressd.log().splitlines() if "early" in line)
 
 
 # --- under load
