@@ -324,8 +324,9 @@ class Stream(Pollable):
             self._protocol.data_received(data)
             return
         self._eof = True
-        self._watch()
-        if not self._protocol.eof_received():
+        if self._protocol.eof_received():
+            self._watch()
+        else:
             self.close()
 
     def _send(self) -> None:
