@@ -160,7 +160,7 @@ def merge(manifests: Iterable[Manifest]) -> tuple[dict[ObjectRef, Placed], list[
 def duplicate(ignored: Placed, used: Placed) -> Problem:
     """Says that one object is written in two places."""
     line = ignored.line_of("metadata.name")
-    if ignored.document is used.document:
+    if (ignored.document, ignored.file, ignored.line) == (used.document, used.file, used.line):
         message = "the same object stands twice in this list, and the first is used: remove one of them"
     else:
         place = f"{used.file}:{used.line_of('metadata.name')}"

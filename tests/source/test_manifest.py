@@ -122,6 +122,16 @@ def test_the_same_object_twice_in_a_file() -> None:
     )
 
 
+def test_a_copy_is_in_another_place_though_its_text_is_the_same() -> None:
+    """Equal documents are parsed once."""
+    first = read(f"---\n{config_map('a')}---\n{config_map('a')}")
+    assert [problem.message.split(",")[0] for problem in first.problems] == ["the same object is in a.yaml:5"]
+    reader = Reader()
+    manifests = [reader.read(name, config_map("a").encode(), {}) for name in ("a.yaml", "b.yaml")]
+    _, problems = merge(manifests)
+    assert [problem.message.split(",")[0] for problem in problems] == ["the same object is in a.yaml:4"]
+
+
 def test_the_same_object_twice_in_a_list() -> None:
     item = "- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n"
     manifest = read(f"apiVersion: v1\nkind: List\nitems:\n{item}{item}")
