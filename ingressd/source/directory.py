@@ -198,9 +198,11 @@ class DirectorySource:
         files = dict(before.files)
         for path in touched:
             try:
-                status = os.stat(path)
+                status = os.lstat(path)
             except OSError:
                 return None
+            if status.st_nlink > 1:
+                return None  # perhaps a file that has another path here
             found = Found(files[path].manifest.name, path, path, signature(status))
             file = self._look(found, before, touched) if stat.S_ISREG(status.st_mode) else None
             if file is None:
@@ -211,7 +213,7 @@ class DirectorySource:
     def _look(self, found: Found, before: _State, touched: set[str]) -> _File | None:
         """The file as it is now, read only if it may have changed; None if it is gone."""
         former = before.files.get(found.path)
-        if former is not None and former.signature == found.signature and not touched & {found.path, found.real}:
+        if former and former.signature == found.signature != () and not touched & {found.path, found.real}:
             return former
         try:
             if found.error is not None:
