@@ -34,7 +34,7 @@ def path_remarks(path: HTTPIngressPath) -> Iterator[tuple[str, str]]:
         prefix = _CATCH_ALL.fullmatch(value)
         instead = f": write path {shown(prefix['head'] or '/')} with pathType Prefix" if prefix else ""
         yield REGEX, f"{shown(value)} is compared as it stands, since regular expressions are not supported{instead}"
-    if _NOT_NORMAL.search(value):
+    if _NOT_NORMAL.search(value.rstrip("/")):  # slashes at the end are ignored, however many
         yield NOT_NORMAL, f"{shown(value)} is compared with the decoded, normalised path of a request{_written(value)}"
 
 

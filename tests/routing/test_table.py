@@ -67,6 +67,7 @@ PREFIX_ROWS = [
     (["/aaa", "/aaa/bbb/ccc"], "/aaa/bbb/ccc/ddd", "/aaa/bbb/ccc"),
     (["/foo", "/foo/"], "/foo/bar", "/foo/"),
     (["/foo/", "/foo"], "/foo", "/foo/"),
+    (["/foo//"], "/foo/bar", "/foo//"),
     (["/a"], "/", None),
     (["/a"], "/b/a", None),
     (["/é"], "/é/x", "/é"),
