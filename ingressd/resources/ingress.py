@@ -21,7 +21,7 @@ class PathType(StrEnum):
 
 
 class ServiceBackendPort(Part, frozen=True):
-    """Exactly one of the two."""
+    """Exactly one of the two; a number of 0 beside a name counts as left out, as in the API."""
 
     name: str = ""
     number: int | None = None
@@ -30,7 +30,7 @@ class ServiceBackendPort(Part, frozen=True):
         return self.name or str(self.number or "")
 
     def findings(self, field: str) -> Iterator[Finding]:
-        if self.name and self.number is not None:
+        if self.name and self.number:
             yield invalid(field, f"{self.name}/{self.number}", "write either `name` or `number`, not both")
         elif self.name:
             if fault := port_name_fault(self.name):
@@ -148,7 +148,7 @@ class IngressTLS(Part, frozen=True):
 
     def findings(self, field: str) -> Iterator[Finding]:
         for at, host in enumerate(self.hosts):
-            if fault := host_fault(host):
+            if (fault := host_fault(host)) and subdomain_fault(host):  # an IP address may stand here, unlike in rules
                 yield invalid(f"{field}.hosts[{at}]", host, fault)
         if self.secret_name and (fault := subdomain_fault(self.secret_name)):
             yield invalid(f"{field}.secretName", self.secret_name, fault)

@@ -212,6 +212,7 @@ VALUES: dict[str, Row] = {
     ),
     "class name invalid": (INGRESS, "spec.ingressClassName", "Public", "spec.ingressClassName", '"Public": write'),
     "tls host invalid": (INGRESS, "spec.tls.0.hosts.0", "a b", "spec.tls[0].hosts[0]", '"a b": write'),
+    "tls host IPv6": (INGRESS, "spec.tls.0.hosts.0", "fd00::1", "spec.tls[0].hosts[0]", "never an IP address"),
     "tls secret invalid": (INGRESS, "spec.tls.0.secretName", "ns/name", "spec.tls[0].secretName", '"ns/name": write'),
     "annotation key invalid": (
         INGRESS,
@@ -340,6 +341,8 @@ def test_refused_values(row: str) -> None:
 
 ACCEPTED: dict[str, tuple[Raw, str, object]] = {
     "host of one label": (INGRESS, "spec.rules.0.host", "localhost"),
+    "tls host IPv4": (INGRESS, "spec.tls.0.hosts.0", "10.0.0.1"),
+    "port by name, number left at 0": (INGRESS, f"{PATH}.backend.service.port", {"number": 0, "name": "http"}),
     "host with digits": (INGRESS, "spec.rules.0.host", "4shop.1.example"),
     "host in punycode": (INGRESS, "spec.rules.0.host", "xn--shp-fna.example"),
     "wildcard of one label": (INGRESS, "spec.rules.0.host", "*.example"),
