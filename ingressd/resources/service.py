@@ -7,6 +7,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import ClassVar
 
+import msgspec
+
 from ingressd.resources.finding import Finding, invalid, missing
 from ingressd.resources.metadata import KubernetesObject, Part, ServiceMetadata
 from ingressd.resources.syntax import label_fault, port_fault, subdomain_fault
@@ -34,11 +36,15 @@ class ServicePort(Part, frozen=True):
     target_port: int | str | None = None
     app_protocol: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.protocol:  # so the API fills it in
+            msgspec.structs.force_setattr(self, "protocol", "TCP")
+
     @property
     def numeric_target(self) -> int | None:
         """The pods' port where the Service alone says it: None if it is the name of a container port."""
         match self.target_port:
-            case None | 0:
+            case None | 0 | "":
                 return self.port
             case int(number):
                 return number
@@ -67,7 +73,7 @@ class ServiceSpec(Part, frozen=True):
     ports: tuple[ServicePort, ...] = ()
 
     def findings(self) -> Iterator[Finding]:
-        if self.type not in tuple(ServiceType):
+        if self.type and self.type not in tuple(ServiceType):  # the API fills in ClusterIP where it is empty
             yield invalid("spec.type", self.type, "write ClusterIP, NodePort, LoadBalancer or ExternalName")
         if self.type == ServiceType.EXTERNAL_NAME:
             yield from self._external_name_findings()

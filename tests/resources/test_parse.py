@@ -175,7 +175,7 @@ def test_creation_timestamp_may_be_text_or_time() -> None:
 
 
 def test_numeric_target_port() -> None:
-    for value, expected in ((None, 80), (8080, 8080), ("8080", 8080), ("web", None), (0, 80)):
+    for value, expected in ((None, 80), (8080, 8080), ("8080", 8080), ("web", None), (0, 80), ("", 80)):
         resource = only(parse(edited(SERVICE, "spec.ports.0.targetPort", value)))
         assert isinstance(resource, Service)
         assert resource.spec.ports[0].numeric_target == expected

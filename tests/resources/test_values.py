@@ -356,6 +356,8 @@ ACCEPTED: dict[str, tuple[Raw, str, object]] = {
     "service name with digit first": (INGRESS, f"{PATH}.backend.service.name", "1web"),
     "service without ports": (SERVICE, "spec.ports", None),
     "target port as text": (SERVICE, "spec.ports.0.targetPort", "8080"),
+    "service type empty": (SERVICE, "spec.type", ""),
+    "service protocol empty": (SERVICE, "spec.ports.0.protocol", ""),
     "external name with dot at the end": (EXTERNAL_NAME, "spec.externalName", "api.example.com."),
     "external name in upper case": (EXTERNAL_NAME, "spec.externalName", "API.example.com"),
     "external name is an address": (EXTERNAL_NAME, "spec.externalName", "2001:db8::1"),
@@ -372,3 +374,8 @@ ACCEPTED: dict[str, tuple[Raw, str, object]] = {
 @pytest.mark.parametrize("row", ACCEPTED)
 def test_accepted_values(row: str) -> None:
     only(parse(edited(*ACCEPTED[row])))
+
+
+def test_an_empty_protocol_of_a_service_port_is_tcp() -> None:
+    service = only(parse(edited(SERVICE, "spec.ports.0.protocol", "")))
+    assert service == only(parse(SERVICE))
