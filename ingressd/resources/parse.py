@@ -62,7 +62,7 @@ KINDS = {
 LISTS = {"List": "", **{f"{name}List": name for name in KINDS}}
 """Kinds that hold other objects, and the kind of those if they are all of one."""
 
-_SPELLING = {name.lower(): name for name in KINDS}
+_SPELLING = {name.lower(): name for name in (*KINDS, *LISTS)}
 
 _MIGRATION = {
     "Ingress": (
@@ -195,9 +195,10 @@ def _other_kind(name: str, version: object) -> Finding | None:
         return Finding(
             "items", "InvalidType", f"a list belongs here, with objects or {_LIST_DEPTH - 1} more level of lists"
         )
-    known = KINDS.get(_SPELLING.get(name.lower(), ""))
-    if known is not None and version in (known.api_version, *known.removed):
-        return Finding("kind", "UnknownKind", f"there is no kind {shown(name)}: write {known.type.KIND}")
+    meant = _SPELLING.get(name.lower(), "")
+    known = KINDS.get(meant.removesuffix("List"))
+    if meant and version in ((known.api_version, *known.removed) if known else ("v1",)):
+        return Finding("kind", "UnknownKind", f"there is no kind {shown(name)}: write {meant}")
     return None
 
 

@@ -91,6 +91,11 @@ def test_kinds() -> None:
     problem = refused({**INGRESS, "kind": "ingress"})
     assert (problem.reason, problem.field, problem.object) == ("UnknownKind", "kind", only(parse(INGRESS)).ref)
     assert "write Ingress" in problem.message
+    for wrong, version in (("list", "v1"), ("Servicelist", "v1"), ("ingressList", "networking.k8s.io/v1")):
+        problem = refused({"apiVersion": version, "kind": wrong, "items": [INGRESS]})
+        assert (problem.reason, problem.field, problem.object.name) == ("UnknownKind", "kind", "")
+        assert wrong.lower() == problem.message.rpartition(" ")[2].lower() != problem.message.rpartition(" ")[2]
+    assert parse({"apiVersion": "example.com/v1", "kind": "list", "items": [INGRESS]}) == Parsed()
     kinds: list[object] = [None, "", 5, [], {}]
     for kind in kinds:
         assert refused({**INGRESS, "kind": kind}).field == "kind"

@@ -65,6 +65,16 @@ def test_an_object_of_a_misspelled_kind_keeps_its_last_good_version() -> None:
     assert [(problem.field, problem.line) for problem in manifest.problems] == [("kind", 2)]
 
 
+def test_what_stands_in_a_list_of_a_misspelled_kind_stays() -> None:
+    text = "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}]\n"
+    used = read(text).objects
+    manifest = read(text.replace("List", "list"), used)
+    assert names(manifest.objects) == ["a"]
+    assert [str(problem) for problem in manifest.problems] == [
+        'a.yaml:2: List default/: kind: there is no kind "list": write List [UnknownKind]'
+    ]
+
+
 def test_an_invalid_object_keeps_its_last_good_version_and_the_others_change() -> None:
     used = read(f"{config_map('a')}---\n{config_map('b')}---\n{config_map('c')}").objects
     broken = f"# moved\n{config_map('a').replace('one', '[]')}---\n{config_map('b', 'two')}"
