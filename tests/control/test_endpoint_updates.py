@@ -21,17 +21,18 @@ SERVICES = ("cart", "web", "dns", "alone")
 def service(name: str) -> dict[str, Any]:
     external = {"type": "ExternalName", "externalName": "far.example"} if name == "dns" else {}
     ports = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "admin", "port": 90}]
-    metadata = {"name": name, "namespace": "shop"}
+    checked = {"ingressd.dev/health-check-path": "/healthz", "ingressd.dev/slow-start": "30s"}
+    metadata = {"name": name, "namespace": "shop", "annotations": checked if name == "web" else {}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports, **external}}
 
 
-def ingress(name: str, *backends: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+def ingress(name: str, *backends: tuple[str, dict[str, Any]], of_class: str | None = None) -> dict[str, Any]:
     paths = [
         {"path": f"/{at}", "pathType": "Prefix", "backend": {"service": {"name": service, "port": port}}}
         for at, (service, port) in enumerate(backends)
     ]
     metadata = {"name": name, "namespace": "shop"}
-    spec = {"rules": [{"host": f"{name}.example", "http": {"paths": paths}}]}
+    spec = {"rules": [{"host": f"{name}.example", "http": {"paths": paths}}], "ingressClassName": of_class}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec}
 
 
@@ -52,6 +53,7 @@ OBJECTS = [
     ingress("one", ("cart", {"number": 80}), ("web", {"name": "http"}), ("dns", {"number": 80})),
     ingress("two", ("cart", {"number": 90}), ("cart", {"name": "http"}), ("none", {"number": 80})),
     ingress("three", ("cart", {"number": 80}), ("web", {"name": "http"}), ("web", {"number": 70})),
+    ingress("public", ("cart", {"number": 80}), of_class="public"),
 ]
 
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "not an address"])
@@ -96,9 +98,19 @@ edits: st.SearchStrategy[Edit] = slices() | old_endpoints | removals
 
 ports = st.sampled_from([{"number": 80}, {"number": 90}, {"number": 70}, {"name": "http"}])
 ingresses = st.builds(
-    lambda name, backends: ingress(name, *backends),
+    lambda name, backends, of_class: ingress(name, *backends, of_class=of_class),
     st.sampled_from(["one", "two", "four"]),
     st.lists(st.tuples(st.sampled_from([*SERVICES, "none"]), ports), min_size=1, max_size=3),
+    st.sampled_from([None, "public"]),
+)
+classes = st.builds(
+    lambda controller: {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": "public"},
+        "spec": {"controller": controller},
+    },
+    st.sampled_from([OPTIONS.controller_class, "example.com/another"]),
 )
 
 
@@ -106,6 +118,8 @@ ingresses = st.builds(
 def services(draw: st.DrawFn) -> dict[str, Any]:
     """Another port, another type, or the same again."""
     made = service(draw(st.sampled_from([*SERVICES, "none"])))
+    if draw(st.booleans()):
+        made["metadata"]["annotations"] = {"ingressd.dev/health-check-type": "tcp"}
     made["spec"]["ports"][0]["port"] = draw(st.sampled_from([80, 70]))
     if draw(st.booleans()):
         made["spec"] |= {"type": "ExternalName", "externalName": "10.9.9.9"}
@@ -114,8 +128,8 @@ def services(draw: st.DrawFn) -> dict[str, Any]:
 
 other_removals = st.builds(
     ObjectRef, st.sampled_from(["Ingress", "Service"]), st.just("shop"), st.sampled_from(["one", "cart", "web"])
-)
-any_edits: st.SearchStrategy[Edit] = edits | ingresses | services() | other_removals
+) | st.just(ObjectRef("IngressClass", "", "public"))
+any_edits: st.SearchStrategy[Edit] = edits | ingresses | services() | classes | other_removals
 
 
 def read(raw: dict[str, Any]) -> Resource:
