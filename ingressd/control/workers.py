@@ -128,7 +128,11 @@ class Worker(asyncio.Protocol):
         """Starts the process with its listening sockets and sends `first`. Failing to is posted as Exited."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._note_failure(error)
+            return
         with theirs:
             http, https = ([sock.fileno() for sock in sockets] for sockets in listeners)
             options = [text for fd in http for text in ("--listen-fd", str(fd))]
@@ -145,13 +149,16 @@ class Worker(asyncio.Protocol):
                 )
             except OSError as error:
                 ours.close()
-                self.gone.set()
-                self._post(Exited(self.number, f"cannot be started: {error}", 0.0))
+                self._note_failure(error)
                 return
         self.pid = self._process.pid
         await loop.create_unix_connection(lambda: self, sock=ours)
         self._write(first)
         spawn(self._watch(self._process, started), f"watch of worker {self.number}")
+
+    def _note_failure(self, error: OSError) -> None:
+        self.gone.set()
+        self._post(Exited(self.number, f"cannot be started: {error}", 0.0))
 
     def send(self, update: bytes) -> None:
         """Sends a framed Update that changes what the one before led to; a worker that is behind does not get it."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -207,6 +208,21 @@ async def test_a_program_that_is_not_there_counts_as_an_exit() -> None:
     made = Workers(["/nonexistent/worker"], WorkerSettings(worker=0, workers=1), [Listeners([])], events.post)
     await made.start(0, TICKETS, whole(1))
     assert "cannot be started" in (await events.exited(0)).how
+    assert not made[0].running
+
+
+async def test_a_worker_for_which_there_is_no_descriptor_counts_as_an_exit() -> None:
+    events = Events()
+    made = Workers(COMMAND, WorkerSettings(worker=0, workers=1), [Listeners([])], events.post)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        await made.start(0, TICKETS, whole(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (await events.exited(0)).how == "cannot be started: [Errno 24] Too many open files"
     assert not made[0].running
 
 
