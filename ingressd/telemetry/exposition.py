@@ -120,8 +120,8 @@ class ControllerFigures:
     """Of a cluster, by kind: how often a watch broke off, and seconds without news; None before the first."""
     writing: WritingFigures | None = None
     """None where nothing is ever written to a cluster."""
-    certificates: Iterable[CertificateFigures] = ()
-    """Those in use; gone through once when the page is read."""
+    certificates: Callable[[], Iterable[CertificateFigures]] = tuple
+    """Those in use; asked for by each page, for several may be read at a time."""
     orphans: Collection[tuple[str, str, str]] = ()
     """Ingresses with a backend that cannot serve: namespace, name, and `no-service` or `no-endpoint`."""
     health: HealthFigures = HealthFigures()
@@ -244,7 +244,7 @@ class Page:
         infos = [_heading(f"{PREFIX}ssl_certificate_info", "gauge", "A certificate in use; always 1.")]
         text = "When a certificate ends, in seconds since 1970."
         yield _heading(f"{PREFIX}ssl_expire_time_seconds", "gauge", text)
-        for one in self._figures.certificates:
+        for one in self._figures.certificates():
             shared = {
                 "class": self._identity.controller_class,
                 "host": one.host,

@@ -56,6 +56,14 @@ async def test_workers_have_keys_from_the_start_and_each_new_one(
         assert second[0] not in first
 
 
+async def test_pages_read_at_the_same_time_have_all_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = (ingress("tls"), secret("tls", CA.issue("a.example")))
+    async with running(monkeypatch, Changes(objects)) as made:
+        await eventually(lambda: bool(made.snapshot.certificates))
+        for page in map(b"".join, zip(*zip(made.metrics(), made.metrics(), strict=True), strict=True)):
+            assert page.count(b"\nnginx_ingress_controller_ssl_expire_time_seconds{") == 1
+
+
 async def test_the_end_of_a_certificate_is_noticed_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     end = datetime.now(UTC) + timedelta(seconds=2)
     objects = (ingress("tls"), secret("tls", CA.issue("a.example", end=end)))

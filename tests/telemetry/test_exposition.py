@@ -236,7 +236,7 @@ def test_lead_and_orphans_are_told_as_ingress_nginx_does() -> None:
 def test_certificates_are_told_as_ingress_nginx_does() -> None:
     """Labels of its internal/ingress/metric/collectors/controller.go: no pod, and in one the controller's namespace."""
     one = CertificateFigures("shop.example", "shop", "web-tls", "17", "Trust Inc", "Trust CA", "ECDSA", 1900000000)
-    found = families(page(figures=ControllerFigures(certificates=[one])))
+    found = families(page(figures=ControllerFigures(certificates=lambda: [one])))
     both = {
         "class": "ingressd.dev/ingress-controller",
         "host": "shop.example",
