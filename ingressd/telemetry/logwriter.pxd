@@ -4,6 +4,7 @@ cdef Py_ssize_t BATCH
 cdef class LogWriter:
     cdef int _descriptor
     cdef list _lines
+    cdef Py_ssize_t _longest
     cdef Py_ssize_t _size
     cdef long long _written
     cdef long long _dropped

@@ -3,10 +3,14 @@
 Lines are collected, handed over once a tick, and written by a thread, because nothing else is sure not to block: a full
 pipe blocks its writer, O_NONBLOCK on a standard output is shared with every other process that has it, and a file on a
 slow disk cannot be non-blocking at all. When the thread falls behind, lines are dropped and counted.
+
+All workers write to the same place. A pipe that is full takes a part of what one of them writes and then a part of what
+another does, but never of less than PIPE_BUF bytes (pipe(7)). So lines go into it in parts of so much, whole ones.
 """
 
 import os
 import select
+import stat
 import threading
 from collections import deque
 
@@ -26,6 +30,7 @@ class LogWriter:
         "_descriptor",
         "_dropped",
         "_lines",
+        "_longest",
         "_pending",
         "_size",
         "_thread",
@@ -35,6 +40,9 @@ class LogWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        self._longest = select.PIPE_BUF if kind in (stat.S_IFIFO, stat.S_IFSOCK) else MAX_PENDING
+        """Bytes written at a time, unless a single line is longer."""
         self._lines: list[bytes] = []
         self._size = 0
         self._written = 0
@@ -106,9 +114,14 @@ class LogWriter:
 
     def _write(self, batch: bytes) -> None:
         view = memoryview(batch)
-        while view:
+        at = 0
+        while at < len(batch):
+            end = len(batch)
+            if end - at > self._longest:
+                # To the end of a line: the last that fits, or that of one that does not.
+                end = batch.rfind(b"\n", at, at + self._longest) + 1 or batch.find(b"\n", at) + 1 or end
             try:
-                view = view[os.write(self._descriptor, view) :]
+                at += os.write(self._descriptor, view[at:end])
             except BlockingIOError:
                 # Somebody else made this descriptor non-blocking.
                 select.select([], [self._descriptor], [])

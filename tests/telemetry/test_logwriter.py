@@ -1,6 +1,7 @@
 """Where lines of the access log go when they cannot be written. Readers that do not read: tests/proxy/test_life.py."""
 
 import os
+import threading
 
 from ingressd.telemetry.logwriter import LogWriter
 
@@ -16,3 +17,24 @@ def test_what_a_full_disk_does_not_take_is_dropped_and_counted() -> None:
         assert writer.take() == (0, 3)
     finally:
         os.close(full)
+
+
+def test_lines_of_several_workers_are_not_mixed_in_a_pipe_that_is_full() -> None:
+    reading, writing = os.pipe()
+    known = [b"a" * 299 + b"\n", b"b" * 301 + b"\n"]
+
+    def work(line: bytes) -> None:
+        writer = LogWriter(writing)
+        for _ in range(10_000):
+            writer.write(line)
+        writer.close(60)
+
+    workers = [threading.Thread(target=work, args=(line,)) for line in known]
+    for worker in workers:
+        worker.start()
+    ends = threading.Thread(target=lambda: (*map(threading.Thread.join, workers), os.close(writing)))
+    ends.start()
+    with os.fdopen(reading, "rb") as log:
+        lines = list(log)
+    ends.join()
+    assert sorted(lines) == [known[0]] * 10_000 + [known[1]] * 10_000
