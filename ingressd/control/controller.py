@@ -148,7 +148,10 @@ class Controller:
         self._workers = Workers(WORKER_COMMAND, options.settings, listeners, self.post)
         self._tickets = Tickets()
         self._totals = Totals()
-        self._figures = ControllerFigures(config_hash=lambda: self._reconciler.published.checksum)
+        self._figures = ControllerFigures(
+            config_hash=lambda: self._reconciler.published.checksum,
+            certificates=lambda: certificate_figures(self.snapshot),
+        )
         build = BuildInfo(__version__, platform.python_version(), compiled_summary(hot_modules()))
         self._page = Page(options.identity, build, self._totals, self._figures)
         self._source = source
@@ -391,7 +394,8 @@ class Controller:
             self._figures.failures += 1
             self._figures.last_ok = False
             return
-        self._figures.last_ok = True
+        # Addresses that could be published say nothing of objects that could not be translated.
+        self._figures.last_ok |= retranslate
         if self._reconciler.problems is not self._told or self._untold:
             self._told = self._reconciler.problems
             # A Secret is read only once an Ingress names it.
@@ -509,7 +513,6 @@ class Controller:
         figures.writing = self._writers.figures()
         figures.health = self._endpoints.figures()
         figures.orphans = set(orphans(self.problems))
-        figures.certificates = certificate_figures(self.snapshot)
         return self._page.pieces()
 
 

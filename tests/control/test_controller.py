@@ -12,11 +12,12 @@ import pytest
 
 from ingressd.control import controller as controller_module
 from ingressd.control import reconcile, sockets
-from ingressd.control.controller import Controller, SourceChanged, Stop
+from ingressd.control.controller import Controller, HealthChanged, SourceChanged, Stop
 from ingressd.control.options import Options
 from ingressd.control.sockets import Port
-from ingressd.control.workers import Listeners
+from ingressd.control.workers import Listeners, Said
 from ingressd.control.writing import NoWriters, Writers
+from ingressd.link import Report, Sample
 from ingressd.model import ObjectRef, Problem, WorkerSettings
 from ingressd.resources import Ingress, Store
 from ingressd.source.base import Changes, WatchFigures
@@ -111,6 +112,10 @@ async def test_a_defect_in_translation_leaves_in_force_what_was_published(monkey
         assert value(made, "nginx_ingress_controller_config_last_reload_successful") == 0
         assert [host.host for host in made.snapshot.virtual_hosts] == ["a.example"]
         assert not made.missing(), "what is in force is served, so this is ready"
+        made.post(HealthChanged())
+        made.post(Said(0, Report(counters=(Sample("ejections", "", 1.0),))))
+        await metric(made, "ingressd_ejections_total", 1.0)
+        assert value(made, "nginx_ingress_controller_config_last_reload_successful") == 0, "nobody has mended it"
         made.post(SourceChanged(changes(ingress("more", "c.example"), removals=(poison.upserts[0].ref,))))
         await metric(made, "ingressd_snapshot_generation", 2.0)
         assert value(made, "nginx_ingress_controller_config_last_reload_successful") == 1
