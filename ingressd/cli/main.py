@@ -35,6 +35,7 @@ class Command(Protocol):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line `arguments` (default: the process's own) and gives the exit code."""
     if arguments is None:
+        _open_streams()
         # The first process of a container ignores a signal without a handler (kill(2)), and would outlive its SIGTERM.
         signal.signal(signal.SIGTERM, _terminated)
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
@@ -51,6 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has gone (`ingressd routes | head`); nothing more can be said on that stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _open_streams() -> None:
+    """Standard streams that are closed (`>&-`) lead nowhere: nothing else must get their descriptors, least of all a
+    socket, since all that is started writes there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115 - it stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _terminated(which: int, _: object) -> None:

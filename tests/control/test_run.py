@@ -327,6 +327,24 @@ def test_manifests_from_the_environment_and_from_standard_input() -> None:
     assert hosts == ["a.example"]
 
 
+def test_standard_streams_may_be_closed(manifests: Path) -> None:
+    command = [sys.executable, "-m", "ingressd", "run", "--bind-address=127.0.0.1", "--healthz-port=0", "--http-port=0"]
+    with subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command, f"--manifests={manifests}", "--workers=1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        running = Running(process)
+        try:
+            running.ready()
+            assert fetch(running.port, "/", "unknown.example")[0] == 404
+            process.terminate()
+            assert running.finish() == 0
+        finally:
+            process.kill()
+    assert not running.lines("Traceback")
+
+
 def test_requests_through_a_real_worker_are_counted(manifests: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as upstream:
         write(manifests / "base.yaml", CLASS, SERVICE, endpoints(upstream.getsockname()[1]))
