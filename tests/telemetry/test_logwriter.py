@@ -32,7 +32,13 @@ def test_lines_of_several_workers_are_not_mixed_in_a_pipe_that_is_full() -> None
     workers = [threading.Thread(target=work, args=(line,)) for line in known]
     for worker in workers:
         worker.start()
-    ends = threading.Thread(target=lambda: (*map(threading.Thread.join, workers), os.close(writing)))
+
+    def finish() -> None:
+        for worker in workers:
+            worker.join()
+        os.close(writing)
+
+    ends = threading.Thread(target=finish)
     ends.start()
     with os.fdopen(reading, "rb") as log:
         lines = list(log)
