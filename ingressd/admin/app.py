@@ -90,6 +90,8 @@ async def _stream(request: web.Request, content_type: str, pieces: Iterable[byte
     response = web.StreamResponse(headers={"Content-Type": content_type})
     response.enable_compression()
     await response.prepare(request)
+    if request.method == "HEAD":
+        return response
     for piece in pieces:
         await response.write(piece)
         await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """The admin API: what it says, with which status, and that large answers come in pieces."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -263,6 +264,19 @@ async def test_metrics_are_text_of_the_version_that_prometheus_reads() -> None:
     async with api(FakeController()) as session, session.get("/metrics") as response:
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert await response.text() == "first 1\nsecond 2\n"
+
+
+@pytest.mark.parametrize("path", ENDPOINTS)
+async def test_head_has_no_body(path: str) -> None:
+    (sockets,) = listen(Port("--healthz-port", 0, ("127.0.0.1",)), 1)
+    async with serving(FakeController(), sockets):
+        reader, writer = await asyncio.open_connection(*sockets[0].getsockname())
+        head = f"HEAD {path} HTTP/1.1\r\nHost: a\r\n"
+        writer.write(f"{head}\r\n{head}Connection: close\r\n\r\n".encode())
+        answers = (await reader.read()).split(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b""]
 
 
 async def test_the_index_lists_every_endpoint() -> None:
