@@ -43,6 +43,7 @@ cdef class Context:
     cdef readonly RequestMetrics metrics
     cdef readonly Counters counters
     cdef readonly set downstreams
+    cdef readonly set passthroughs
     cdef readonly set upstreams
     cdef public int tunnels
     cdef public bint draining

@@ -23,6 +23,7 @@ from ingressd.telemetry.requests import RequestMetrics
 
 if TYPE_CHECKING:
     from ingressd.proxy.downstream import Downstream
+    from ingressd.proxy.passthrough import Passthrough
     from ingressd.proxy.upstream import Upstream
 
 ID_BYTES = 16
@@ -106,6 +107,7 @@ class Context:
         "metrics",
         "moment",
         "now",
+        "passthroughs",
         "poller",
         "pool",
         "registry",
@@ -144,6 +146,7 @@ class Context:
         self.metrics = RequestMetrics()
         self.counters = Counters()
         self.downstreams: set[Downstream] = set()
+        self.passthroughs: set[Passthrough] = set()
         self.upstreams: set[Upstream] = set()
         self.tunnels = 0
         """How many exchanges are tunnels now."""
@@ -172,6 +175,11 @@ class Context:
         if update.full or update.virtual_hosts or update.removed_hosts or update.default != default:
             self.table = self.table.updated(update)
         self.tls.apply(update)
+
+    @property
+    def clients(self) -> int:
+        """How many client connections there are, for the limit: a passthrough takes as many descriptors as any."""
+        return len(self.downstreams) + len(self.passthroughs)
 
     def trusts(self, address: str) -> bool:
         """Whether `address` is one of the trusted proxies."""

@@ -126,7 +126,7 @@ class Downstream:
             address = peer[0] if peer else ""
             address = address.removeprefix("::ffff:")
             self.peer = address.encode()
-        if len(context.downstreams) >= context.settings.limits.connections:
+        if context.clients >= context.settings.limits.connections:
             self._refuse_connection()
             return
         context.downstreams.add(self)
@@ -386,7 +386,7 @@ class Downstream:
         self.write(data)
         context.finished(record)
         limits = context.settings.limits
-        if len(context.downstreams) < limits.connections + limits.refusals:
+        if context.clients < limits.connections + limits.refusals:
             context.downstreams.add(self)
             self._close(linger=True)
         else:

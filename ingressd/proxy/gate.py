@@ -15,19 +15,17 @@ from ingressd.proxy.context import Context
 from ingressd.proxy.tls_table import TlsTable
 
 if TYPE_CHECKING:
-    from ingressd.proxy.passthrough import Passthrough
     from ingressd.proxy.tls_server import TlsServer
 
 
 class Gate:
     """All of a worker's. Times in seconds of the loop's clock."""
 
-    __slots__ = ("_counts", "_ready", "_turn", "_waiting", "context", "passthroughs", "table")
+    __slots__ = ("_counts", "_ready", "_turn", "_waiting", "context", "table")
 
     def __init__(self, context: Context, table: TlsTable) -> None:
         self.context = context
         self.table = table
-        self.passthroughs: set[Passthrough] = set()
         self._waiting: dict[asyncio.Transport, float] = {}
         """Until when they have time; the oldest first."""
         self._ready: deque[TlsServer] = deque()
@@ -86,11 +84,6 @@ class Gate:
         for transport in list(self._waiting):
             del self._waiting[transport]
             transport.abort()
-
-    def abort(self) -> None:
-        """Ends what is passed through."""
-        for passthrough in list(self.passthroughs):
-            passthrough.abort()
 
     def count(self, name: str, label: str = "") -> None:
         """Counts one of `name` with this value of its label."""

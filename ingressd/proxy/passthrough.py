@@ -99,19 +99,19 @@ class Passthrough(Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        gate = self._gate
-        if len(gate.passthroughs) + len(gate.context.downstreams) >= gate.context.settings.limits.connections:
-            gate.context.counters.connections_refused += 1
+        context = self._gate.context
+        context.counters.connections += 1
+        if context.clients >= context.settings.limits.connections:
+            context.counters.connections_refused += 1
             self.abort()
             return
-        gate.context.counters.connections += 1
-        gate.passthroughs.add(self)
+        context.passthroughs.add(self)
         if self.transport is not None:
             self.transport.pause_reading()
         spawn(self._connect(), "connect a passthrough")
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._gate.passthroughs.discard(self)
+        self._gate.context.passthroughs.discard(self)
         super().connection_lost(error)
 
     def check(self, now: float) -> None:

@@ -114,7 +114,7 @@ class Worker:
         for upstream in list(context.upstreams):
             upstream.check(now)
         self.gate.check(now)
-        for passthrough in list(self.gate.passthroughs):
+        for passthrough in list(context.passthroughs):
             passthrough.check(now)
         seconds = int(time.time())
         if seconds != self._seconds:
@@ -123,7 +123,7 @@ class Worker:
         context.log_writer.flush()
         if self._more and self._is_heard():
             self._report_more()
-        if self._ending and not context.downstreams and not self.gate.passthroughs and not len(self.gate):
+        if self._ending and not context.downstreams and not context.passthroughs and not len(self.gate):
             self._drained.set()
 
     def _is_heard(self) -> bool:
@@ -152,7 +152,7 @@ class Worker:
         ]
         gauges += [
             Sample("tls_handshakes_open", "", len(self.gate)),
-            Sample("tls_passthrough_connections_open", "", len(self.gate.passthroughs)),
+            Sample("tls_passthrough_connections_open", "", len(context.passthroughs)),
         ]
         counters = context.counters.take() + self.gate.take()
         of_endpoints, states_of_endpoints = context.registry.samples()
@@ -200,8 +200,9 @@ class Worker:
             downstream.abort()
         for upstream in list(context.upstreams):
             upstream.abort()
+        for passthrough in list(context.passthroughs):
+            passthrough.abort()
         self.gate.drain()
-        self.gate.abort()
 
 
 def resident_bytes() -> int:

@@ -2,12 +2,47 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import sys
+from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
-from ingressd.model import ClusterKey, Endpoint, HttpsRedirect, Policy, Snapshot, Timeouts, TlsHost, TlsSettings
-from tests.kit import Client, Upstream, Worker, always, cluster, eventually, get, ok, refused_port, serving
+from ingressd.model import (
+    ClusterKey,
+    Ejection,
+    Endpoint,
+    HttpsRedirect,
+    Limits,
+    Policy,
+    Snapshot,
+    Timeouts,
+    TlsHost,
+    TlsSettings,
+    Update,
+)
+from ingressd.proxy import stream
+from ingressd.proxy.context import Context
+from ingressd.proxy.gate import Gate
+from ingressd.proxy.passthrough import IDLE_TIME, Passthrough
+from ingressd.telemetry.logwriter import LogWriter
+from tests.kit import (
+    DEADLINE,
+    Client,
+    Stream,
+    Upstream,
+    Worker,
+    always,
+    cluster,
+    eventually,
+    get,
+    ok,
+    refused_port,
+    serving,
+    virtual_host,
+)
 from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import LOCAL, connected, fetch, secured, settings, tls_upstream, unverified
@@ -46,6 +81,124 @@ async def test_a_name_is_passed_to_its_cluster_and_others_are_not(pki: Pki) -> N
             assert (await fetch(worker.tls_port, unverified(), "b.example")).status == 404
 
 
+async def test_an_endpoint_that_refuses_is_counted_and_ejected_and_one_that_accepts_is_back(pki: Pki) -> None:
+    async def sick(connection: Connection) -> None:
+        await connection.read_some()
+        await connection.send(b"HTTP/1.1 503 Oops\r\nContent-Length: 0\r\n\r\n")
+
+    refused = refused_port()
+    once = settings(TlsSettings(passthrough=True), ejection=Ejection(failures=1, base=600.0, longest=600.0))
+    async with Upstream(sick) as upstream, Worker(passing(pki, refused, upstream.endpoint), once) as worker:
+        for _ in range(4):
+            async with Client(worker.tls_port) as client:
+                await client.send(hello("b.example"))
+                await client.read_to_end()
+        await eventually(lambda: [each.endpoint for each in worker.findings.ejected] == [refused], "it is ejected")
+        await worker.reported(lambda: worker.counter("upstream_connections") == 4, "connections are counted")
+        assert worker.counter("upstream_connect_failures") == 1
+    quick = settings(TlsSettings(passthrough=True), ejection=Ejection(failures=1, base=0.1, longest=0.1))
+    async with Upstream(sick) as upstream, Upstream(always(ok())) as well:
+        snapshot = passing(pki, upstream.endpoint, well.endpoint)
+        plain = virtual_host("b.example", "/", cluster("passed", upstream, well, port="443"))
+        snapshot = msgspec.structs.replace(snapshot, virtual_hosts=(plain,))
+        async with Worker(snapshot, quick) as worker, Client(worker.port) as client:
+            assert {(await client.ask(get(host="b.example"))).status for _ in range(2)} == {200, 503}
+            await eventually(lambda: len(worker.findings.ejected) == 1, "what answers 503 is ejected")
+            async with asyncio.timeout(DEADLINE):
+                while worker.findings.ejected:
+                    async with Client(worker.tls_port) as other:
+                        await other.send(hello("b.example"))
+                        other.half_close()
+                        await other.read_to_end()
+
+
+async def test_passthrough_counts_for_the_limit_of_connections_as_any_other(pki: Pki) -> None:
+    async def wait(connection: Connection) -> None:
+        await connection.read_to_end()
+
+    one = settings(TlsSettings(passthrough=True), limits=Limits(connections=1))
+    async with (
+        Upstream(wait) as upstream,
+        Worker(passing(pki, upstream.endpoint), one) as worker,
+    ):
+        async with Client(worker.tls_port) as first:
+            await first.send(hello("b.example"))
+            await eventually(lambda: len(upstream.connections) == 1, "it is passed on")
+            async with Client(worker.port) as client:
+                assert (await client.response()).status == 503
+                assert await client.ended()
+            async with Client(worker.tls_port) as client:
+                await client.send(hello("b.example"))
+                with contextlib.suppress(ConnectionError):
+                    assert await client.read_to_end() == b""
+        await upstream.all_closed()
+        await worker.reported(lambda: worker.gauge("tls_passthrough_connections_open") == 0, "the first has gone")
+        async with Client(worker.port) as client:
+            assert (await client.ask(get(host="b.example"))).status == 404
+            async with Client(worker.tls_port) as other:
+                await other.send(hello("b.example"))
+                with contextlib.suppress(ConnectionError):
+                    assert await other.read_to_end() == b""
+        await worker.stop()
+        assert worker.counter("downstream_connections") == 5
+        assert worker.counter("downstream_connections_refused") == 3
+        assert len(upstream.connections) == 1
+
+
+@contextlib.asynccontextmanager
+async def started(upstream: Upstream) -> AsyncIterator[tuple[Passthrough, Stream]]:
+    """A passthrough in this process, where the clock is ours, and its client's end."""
+    context = Context(PASSTHROUGH, asyncio.get_running_loop(), LogWriter(sys.stdout.fileno()))
+    context.apply(Update.of(Snapshot(clusters=(cluster("passed", upstream, port="443"),)), 1))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    passthrough = Passthrough(Gate(context, context.tls), PASSED, b"hello")
+    async with Stream(theirs) as client:
+        stream.Stream(context.poller, ours, None, passthrough).start()
+        assert context.passthroughs == {passthrough}
+        yield passthrough, client
+        await eventually(lambda: not context.passthroughs, "it is over")
+    context.poller.close()
+
+
+async def test_it_ends_when_neither_side_says_anything_for_its_time() -> None:
+    heard = b""
+
+    async def listen(connection: Connection) -> None:
+        nonlocal heard
+        while data := await connection.read_some():
+            heard += data
+
+    async with Upstream(listen) as upstream:
+        async with started(upstream) as (passthrough, client):
+            await eventually(lambda: heard == b"hello", "it is passed on")
+            start = asyncio.get_running_loop().time()
+            passthrough.check(start)
+            passthrough.check(start + IDLE_TIME - 1)
+            await client.send(b"more")
+            await eventually(lambda: heard == b"hellomore", "that too")
+            passthrough.check(start + IDLE_TIME)
+            await upstream.connections[0].send(b"answer")
+            assert await client.read_exactly(6) == b"answer"
+            passthrough.check(start + 2 * IDLE_TIME)
+            passthrough.check(start + 3 * IDLE_TIME - 1)
+            assert client.silent()
+            passthrough.check(start + 3 * IDLE_TIME)
+            assert await client.ended()
+        await upstream.all_closed()
+
+
+async def test_a_client_that_is_gone_when_the_endpoint_accepts_leaves_no_connection() -> None:
+    async def listen(connection: Connection) -> None:
+        assert await connection.read_to_end() == b""
+
+    async with Upstream(listen) as upstream:
+        async with started(upstream) as (passthrough, _):
+            passthrough.abort()
+        await eventually(lambda: len(upstream.connections) == 1, "the endpoint has accepted")
+        await upstream.all_closed()
+
+
 async def test_every_byte_goes_both_ways_whatever_it_is(pki: Pki) -> None:
     first = hello("b.example")
     large = bytes(range(256)) * 20_000
@@ -61,6 +214,7 @@ async def test_every_byte_goes_both_ways_whatever_it_is(pki: Pki) -> None:
             await client.send(first[40:] + large)
             client.half_close()
             assert await client.read_to_end() == large
+            await worker.reported(lambda: worker.gauge("tls_passthrough_connections_open") == 0, "both ends are closed")
         await upstream.all_closed()
 
 
@@ -80,12 +234,14 @@ async def test_a_connection_that_breaks_is_not_taken_for_one_that_ended(pki: Pki
 
 
 async def test_without_an_endpoint_it_is_closed(pki: Pki) -> None:
-    for endpoints in ((), (refused_port(),)):
+    for endpoints, asked in (((), 0), (tuple(refused_port() for _ in range(4)), 3)):
         async with Worker(passing(pki, *endpoints), PASSTHROUGH) as worker, Client(worker.tls_port) as client:
             await client.send(hello("b.example"))
             with contextlib.suppress(ConnectionError):
                 assert await client.read_to_end() == b""
             await worker.reported(lambda: worker.counter("tls_passthrough_failures") == 1, "it is counted")
+            assert worker.counter("upstream_connect_failures") == asked
+            assert worker.counter("upstream_connections") == 0
 
 
 async def test_a_slow_side_stops_the_other(pki: Pki) -> None:
