@@ -115,6 +115,18 @@ def test_nothing_that_an_untrusted_client_says_of_others_is_forwarded() -> None:
         assert message.head[name] is False
 
 
+@pytest.mark.parametrize("letter", [b"x", b"X", b"h", b"z", b"1", b"~"])
+def test_a_name_of_any_length_is_known_for_what_it_is(letter: bytes) -> None:
+    # Up to 31 bytes a name is looked up by its length and its first letter, beyond them it is compared.
+    for length in range(1, 70):
+        line = letter * length + b": 1"
+        message = read_every_way(request_bytes(line), splits=()).message
+        assert field_lines(message.forwarded) == [b"Host: a.example", line]
+        line = b"X-Forwarded-" + letter * (length - 1) + b": 1"
+        message = read_every_way(request_bytes(line), splits=()).message
+        assert field_lines(message.forwarded) == [b"Host: a.example"]
+
+
 def test_what_a_trusted_proxy_says_is_kept_except_what_is_written_anew() -> None:
     message = read_every_way(request_bytes(*FORWARDED, b"X-A: 1", *CONSUMED), trusted=True).message
     assert field_lines(message.forwarded) == [b"Host: a.example", *FORWARDED, b"X-A: 1"]
