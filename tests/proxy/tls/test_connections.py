@@ -8,13 +8,14 @@ import ssl
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.kit import DEADLINE, Upstream, Worker, always, each, eventually, get, ok, request, serving
+from tests.kit import DEADLINE, Client, Upstream, Worker, always, each, eventually, get, ok, request, serving
 from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
-from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
-from tests.proxy.tls.test_client_hello import records
+from tests.proxy.tls.kit import connected, fetch, secured, settings, shaken, unverified
+from tests.proxy.tls.test_client_hello import hello, records
 
 MIB = 1 << 20
+COUNTED = "tls_handshake_failures"
 LARGE = bytes(range(256)) * (4 * MIB // 256)
 
 
@@ -230,6 +231,34 @@ async def test_a_handshake_that_is_refused_harms_nobody(pki: Pki) -> None:
                 pass
         async with connected(worker.tls_port, pki.authority.client_context()) as client:
             assert (await client.ask(get("/"))).status == 200
+
+
+async def test_handshakes_that_come_to_nothing_are_counted_by_what_became_of_them(pki: Pki) -> None:
+    async with Worker(secured(serving(), pki.web.model("web")), settings()) as worker:
+        async with Client(worker.tls_port):
+            pass
+        async with Client(worker.tls_port) as client:
+            await client.send(hello())
+            await client.read_some()
+        async with Client(worker.tls_port) as client:
+            await client.send(bytes(5))
+            await client.read_some()
+        foreign = unverified()
+        foreign.set_alpn_protocols(["h2"])
+        for context in (ssl.create_default_context(), foreign):
+            # Not by asyncio, which sends no alert.
+            with pytest.raises(ssl.SSLError):
+                await asyncio.to_thread(shaken, worker.tls_port, context, None)
+        wanted = {"closed": 2, "malformed": 1, "refused": 1, "no_protocol": 1}
+        await worker.reported(
+            lambda: {reason: worker.counter(COUNTED, reason) for reason in wanted} == wanted,
+            f"each is counted once: {wanted}",
+        )
+        await worker.stop()
+        assert worker.gauge("tls_handshakes_open") == 0
+        assert worker.counter("tls_handshakes", "full") == 0
+        total = sum(each.value for report in worker.reports for each in report.counters if each.name == COUNTED)
+        assert total == sum(wanted.values())
 
 
 async def test_keys_are_exchanged_over_the_groups_of_mozilla(pki: Pki, version: ssl.TLSVersion) -> None:
