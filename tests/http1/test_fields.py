@@ -118,6 +118,7 @@ HOSTS = {
     b"[::1": False,
     b"::1": False,
     b"[]": False,
+    b"[:]": False,
     b"[a]": False,
     b"[::1]a": False,
     b"[::1]:x": False,

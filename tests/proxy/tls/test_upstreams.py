@@ -1,5 +1,6 @@
 """HTTPS to endpoints: verified or not, pooled by what was asked of them, and failing with a word."""
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
@@ -7,9 +8,24 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from ingressd.link import HISTOGRAMS
 from ingressd.model import Policy, SecretName, Snapshot, UpstreamTls, VirtualHost
 from ingressd.proxy.tls_client import is_for
-from tests.kit import HOST, Client, Upstream, Worker, always, cluster, get, ok, refused_port, route
+from tests.kit import (
+    HOST,
+    Client,
+    Upstream,
+    Worker,
+    always,
+    cluster,
+    eventually,
+    get,
+    ok,
+    pause,
+    refused_port,
+    route,
+)
+from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import SETTINGS, TlsUpstream, secured, tls_upstream
 from tests.proxy.tls.pki import Issued
@@ -194,6 +210,70 @@ async def test_an_endpoint_that_says_nothing_is_given_up_in_time(pki: Pki) -> No
         async with asked(secured(snapshot, pki.web.model("web"))) as (_, client):
             assert (await client.ask(get("/"))).status == 504
         await upstream.all_closed()
+
+
+@contextlib.asynccontextmanager
+async def hesitating(upstream: TlsUpstream, go: asyncio.Event) -> AsyncIterator[Upstream]:
+    """An endpoint in front of `upstream` that passes on what a connection says from when `go` is set."""
+
+    async def script(connection: Connection) -> None:
+        first = await connection.read_some()
+        await go.wait()
+        reader, writer = await asyncio.open_connection(upstream.endpoint.address, upstream.endpoint.port)
+        writer.write(first)
+
+        async def back() -> None:
+            while data := await reader.read(1 << 16):
+                await connection.send(data)
+
+        answering = asyncio.get_running_loop().create_task(back())
+        try:
+            while data := await connection.read_some():
+                writer.write(data)
+        finally:
+            writer.transport.abort()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    async with Upstream(script) as front:
+        yield front
+
+
+async def test_the_time_to_connect_goes_on_until_tls_stands(pki: Pki) -> None:
+    go = asyncio.Event()
+    async with (
+        tls_upstream(server_context(pki, pki.web, "web"), ok(b"hello")) as upstream,
+        hesitating(upstream, go) as front,
+        asked(to(pki, front, UpstreamTls("a.example"))) as (worker, client),
+    ):
+        await client.send(get("/0"))
+        await eventually(lambda: len(front.connections) == 1, "the endpoint has accepted")
+        await pause(0.05)
+        go.set()
+        assert (await client.response()).status == 200
+        assert (await client.ask(get("/0"))).status == 200
+        await worker.stop()
+        sums = [dict(zip(HISTOGRAMS, series.sums, strict=True)) for series in worker.requests()]
+        connecting = sum(each["connect_duration_seconds"] for each in sums)
+        assert 0.04 < connecting <= sum(each["header_duration_seconds"] for each in sums)
+
+
+async def test_a_connection_whose_client_has_left_meanwhile_is_kept_for_another(pki: Pki) -> None:
+    go = asyncio.Event()
+    async with (
+        tls_upstream(server_context(pki, pki.web, "web"), ok(b"hello")) as upstream,
+        hesitating(upstream, go) as front,
+        asked(to(pki, front, UpstreamTls("a.example"))) as (worker, client),
+    ):
+        async with Client(worker.port) as leaving:
+            await leaving.send(get("/0"))
+            await eventually(lambda: len(front.connections) == 1, "the endpoint has accepted")
+        await worker.logged(1)
+        go.set()
+        await worker.reported(lambda: worker.gauge("upstream_connections_open", "idle") == 1, "it waits for a request")
+        assert (await client.ask(get("/0"))).status == 200
+        await worker.stop()
+        assert worker.counter("upstream_connections") == worker.counter("upstream_connections_reused") == 1
+        assert len(front.connections) == 1
 
 
 async def test_an_endpoint_that_refuses(pki: Pki) -> None:
