@@ -230,8 +230,27 @@ async def test_a_connection_that_breaks_is_not_taken_for_one_that_ended(pki: Pki
         Client(worker.tls_port) as client,
     ):
         await client.send(hello("b.example"))
-        with pytest.raises(ConnectionError):
-            await client.read_exactly(1)
+        assert not await client.ended(), "that would be orderly"
+
+
+async def test_nor_is_one_that_the_client_breaks(pki: Pki) -> None:
+    orderly: list[bool] = []
+    begun: list[Connection] = []
+
+    async def listen(connection: Connection) -> None:
+        await connection.read_exactly(len(first))
+        begun.append(connection)
+        orderly.append(await connection.ended())
+
+    first = hello("b.example")
+    async with Upstream(listen) as upstream, Worker(passing(pki, upstream.endpoint), PASSTHROUGH) as worker:
+        for number, end in enumerate((Client.reset, Client.close), 1):
+            async with Client(worker.tls_port) as client:
+                await client.send(first)
+                await eventually(lambda: len(begun) == number, "it is passed on")  # noqa: B023
+                end(client)
+            await upstream.all_closed()
+    assert orderly == [False, True]
 
 
 async def test_without_an_endpoint_it_is_closed(pki: Pki) -> None:
