@@ -514,7 +514,7 @@ class Exchange:
 
     def _close_attempt(self) -> None:
         attempt = self._attempt
-        if attempt is not None and attempt.response_time < 0:
+        if attempt is not None:
             attempt.response_time = self._context.moment - self._attempt_started
 
     def _fail_attempt(self, reason: str) -> None:

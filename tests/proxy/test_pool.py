@@ -1,12 +1,34 @@
 """Idle upstream connections: kept per endpoint, used again, closed in time, and never handed out when they are dead."""
 
+import asyncio
+import socket
+import sys
 from contextlib import AsyncExitStack
+from typing import cast
 
 import msgspec
 import pytest
 
-from ingressd.model import Limits, Snapshot, Timeouts
-from tests.kit import Client, Upstream, Worker, always, cluster, eventually, get, ok, request, serving, virtual_host
+from ingressd.model import AccessLogFormat, Limits, Snapshot, Timeouts, Update
+from ingressd.proxy import stream
+from ingressd.proxy.context import Context
+from ingressd.proxy.downstream import Downstream
+from ingressd.telemetry.logwriter import LogWriter
+from tests.kit import (
+    Client,
+    Stream,
+    Upstream,
+    Worker,
+    always,
+    cluster,
+    each,
+    eventually,
+    get,
+    ok,
+    request,
+    serving,
+    virtual_host,
+)
 from tests.kit.upstream import Connection
 from tests.kit.worker import SETTINGS
 
@@ -80,6 +102,53 @@ async def test_a_connection_is_not_used_beyond_its_age() -> None:
         while len(upstream.connections) == 1:
             await client.ask(get())
         await eventually(lambda: first.socket.fileno() < 0, "the old one is closed")
+
+
+async def test_an_idle_connection_is_closed_at_its_age_too() -> None:
+    timeouts = Timeouts(upstream_idle=600.0, upstream_age=SHORT)
+    async with (
+        Upstream(always(ok())) as upstream,
+        Worker(serving(upstream), timeouts=timeouts) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.ask(get())
+        await upstream.all_closed()
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        # What has just been used is handed out without a look at it, except where a body may come that must not.
+        (request("HEAD"), 0.0),
+        (get(), 0.1),
+    ],
+    ids=["at once", "later"],
+)
+async def test_bytes_that_lie_on_an_idle_connection_answer_no_request(first: bytes, later: float) -> None:
+    # In this process, where the loop cannot hear of them before the next request is there.
+    settings = msgspec.structs.replace(SETTINGS, access_log=AccessLogFormat.OFF)
+    context = Context(settings, asyncio.get_running_loop(), LogWriter(sys.stdout.fileno()))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    answers = {b"GET": ok(), b"HEAD": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"}
+    async with Upstream(each(lambda message: answers[message.method])) as upstream:
+        context.apply(Update.of(serving(upstream), 1))
+        downstream = Downstream(context, b"http", 80)
+        async with Stream(theirs) as client:
+            stream.Stream(context.poller, ours, ("127.0.0.1", 0), cast(asyncio.Protocol, downstream)).start()
+            await client.send(first)
+            assert (await client.response(head_only=first.startswith(b"HEAD"))).status == 200
+            await eventually(lambda: len(context.pool) == 1, "the connection is kept")
+            context.now += later
+            upstream.connections[0].socket.send(b"HTTP/1.1 299 Forged\r\nContent-Length: 0\r\n\r\n")
+            downstream.data_received(get())
+            assert (await client.response()).status == 200
+        assert len(upstream.connections) == 2
+        await eventually(lambda: not context.downstreams, "the client has gone")
+        for each_upstream in list(context.upstreams):
+            each_upstream.abort()
+        await upstream.all_closed()
+    context.poller.close()
 
 
 async def test_a_connection_serves_its_number_of_requests_and_no_more() -> None:
