@@ -11,6 +11,7 @@ import pytest
 from ingressd.model import AccessLogFormat, Snapshot, WorkerSettings
 from tests.kit import (
     Client,
+    Closed,
     Upstream,
     Worker,
     always,
@@ -306,6 +307,27 @@ async def test_a_client_that_leaves_in_the_middle_of_a_response_is_logged_with_w
         found = json.loads((await worker.logged(1))[0])
         assert (found["status"], found["body_bytes_sent"], found["reason"]) == (200, 4, "client_closed")
         await upstream.all_closed()
+
+
+async def test_a_response_that_its_endpoint_cuts_is_logged_as_it_began_with_the_reason_why_it_ended() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+
+    async with (
+        Upstream(script) as upstream,
+        Worker(serving(upstream), settings=JSON) as worker,
+        Client(worker.port) as client,
+    ):
+        await client.send(get())
+        with pytest.raises(Closed):
+            await client.response()
+        found = json.loads((await worker.logged(1))[0])
+        assert (found["status"], found["upstream_status"]) == (200, "200")
+        assert (found["body_bytes_sent"], found["upstream_response_length"]) == (4, "4")
+        assert found["reason"] == "upstream_closed"
+        await worker.stop()
+        assert worker.counter("errors", "upstream_closed") == 1
 
 
 async def test_ipv6_endpoints_and_clusters_with_dashes_are_named_in_full() -> None:

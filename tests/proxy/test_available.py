@@ -254,6 +254,8 @@ def test_a_further_try_prefers_those_available_and_takes_others_rather_than_none
     assert {stage.cluster.pick_again(zero, []) for _ in range(6)} == {one}
     assert {stage.cluster.pick_again(zero, [zero, one]) for _ in range(6)} == {two}
     assert stage.cluster.pick_again(zero, [zero, one, two]) is None
+    stage.serve(range(2), unhealthy=(1,))
+    assert {stage.cluster.pick_again(zero, []) for _ in range(4)} == {one}, "rather than the one that failed"
 
 
 # --- health
