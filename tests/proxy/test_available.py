@@ -209,6 +209,20 @@ def test_when_all_may_be_ejected_and_are_requests_go_to_all() -> None:
     assert stage.registry.findings(0).panicking == (WEB,)
 
 
+def test_nobody_is_ejected_while_requests_go_to_all_for_want_of_healthy_ones() -> None:
+    stage = Stage(3)
+    stage.serve(range(3), unhealthy=range(3))
+    stage.fail(1)
+    assert stage.out() == []
+    stage.serve(range(3))
+    assert set(stage.picks(3)) == {"0", "1", "2"}
+
+
+def test_an_endpoint_may_be_ejected_any_number_of_times() -> None:
+    ejector = Stage(3, Ejection(base=10.0, longest=300.0)).registry.ejector
+    assert [ejector.time_out(times) for times in (1, 2, 5, 6, 5000)] == [10.0, 20.0, 160.0, 300.0, 300.0]
+
+
 def test_ejection_can_be_switched_off() -> None:
     stage = Stage(3, Ejection(enabled=False))
     stage.fail(1, 100)
@@ -237,10 +251,14 @@ def test_an_endpoint_that_goes_and_comes_again_has_no_past() -> None:
     stage = Stage(3)
     stage.fail(1)
     gone = stage.state(1)
+    stage.registry.news = False
     stage.serve((0, 2))
     assert stage.out() == []
+    assert stage.registry.news, "whoever was told of it hears that it is gone"
     gone.failed()
     assert stage.out() == []
+    counters, _ = stage.registry.samples()
+    assert {each.name: each.value for each in counters} == {"ejections": 1, "ejections_refused": 0}
     stage.serve(range(3))
     assert set(stage.picks(3)) == {"0", "1", "2"}
     stage.registry.apply(Update(99, full=True))

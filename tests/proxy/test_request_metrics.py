@@ -134,6 +134,27 @@ async def test_a_head_that_was_not_passed_on_is_not_among_the_bytes_sent() -> No
         assert dict(zip(HISTOGRAMS, series.sums, strict=True))["bytes_sent"] == len(received.raw)
 
 
+async def test_interim_responses_are_among_the_bytes_sent() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+
+    async def script(connection: Connection) -> None:
+        while message := await connection.request():
+            await connection.send(hints)
+            if message.target == b"/no":
+                return
+            await connection.send(ok())
+
+    async with Upstream(script) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
+        received = []
+        for target, status in (("/", 200), ("/no", 502)):
+            await client.send(get(target))
+            received += [await client.response(), await client.response()]
+            assert (received[-2].status, received[-1].status) == (103, status)
+        await worker.stop()
+        sent = sum(dict(zip(HISTOGRAMS, series.sums, strict=True))["bytes_sent"] for series in worker.requests())
+        assert sent == sum(len(message.raw) for message in received)
+
+
 async def test_reports_are_increments() -> None:
     async with Upstream(always(ok())) as upstream, Worker(serving(upstream)) as worker, Client(worker.port) as client:
         for _ in range(2):
