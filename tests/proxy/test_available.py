@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ingressd.model import Cluster, ClusterKey, Ejection, Endpoint, Update
+from ingressd.proxy.ejection import TRIAL
 from ingressd.proxy.registry import ClusterState, EndpointState, Registry
 from ingressd.proxy.slow_start import STEPS, step, turns
 
@@ -151,6 +152,17 @@ def test_a_trial_that_leads_to_nothing_is_followed_by_another() -> None:
     assert "1" not in stage.picks(3)
     stage.pass_time(0.1)
     assert stage.picks(3).count("1") == 1
+
+
+def test_a_trial_has_time_for_a_response_that_goes_on_even_if_the_ejection_was_short() -> None:
+    stage = Stage(2, Ejection(base=0.1, longest=0.1))
+    stage.fail(1)
+    stage.pass_time(0.1)
+    assert stage.picks(4).count("1") == 1
+    stage.pass_time(TRIAL - 0.1)
+    assert "1" not in stage.picks(4)
+    stage.pass_time(0.1)
+    assert stage.picks(4).count("1") == 1
 
 
 def test_a_trial_waits_a_little_for_a_request_that_may_be_sent_again() -> None:

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from ingressd.link import HISTOGRAMS
 from ingressd.model import Snapshot, Timeouts
 from tests.kit import Client, Upstream, Worker, always, get, ok, pause, request, serving
 from tests.kit.stream import Message, Stream
@@ -355,7 +356,7 @@ async def test_http_1_0_cannot_upgrade(worker: Worker) -> None:
 async def test_a_tunnel_is_logged_and_counted_when_it_is_over() -> None:
     async with Upstream(echo) as upstream, Worker(serving(upstream)) as worker:
         async with Client(worker.port) as client:
-            await upgrade(client)
+            head = (await upgrade(client)).raw
             await client.send(b"hello")
             assert await client.read_exactly(5) == b"hello"
             await worker.reported(lambda: worker.gauge("downstream_connections_open", "tunnel") == 1, "it is open")
@@ -363,9 +364,14 @@ async def test_a_tunnel_is_logged_and_counted_when_it_is_over() -> None:
             client.half_close()
             assert await client.ended()
         [line] = await worker.logged(1)
-        assert b'"GET /ws HTTP/1.1" 101 5 ' in line
+        assert b'"GET /ws HTTP/1.1" 101 5 "-" "-" %d ' % (len(ASKED) + 5) in line
+        _, length, _, status, _ = line.rpartition(b"] [] ")[2].split(b" ")
+        assert (length, status) == (b"5", b"101")
         await worker.stop()
         assert worker.counter("tunnels") == 1
+        [series] = worker.requests()
+        sums = dict(zip(HISTOGRAMS, series.sums, strict=True))
+        assert (sums["request_size"], sums["bytes_sent"]) == (len(ASKED) + 5, len(head) + 5)
 
 
 async def test_updates_leave_a_tunnel_alone(worker: Worker) -> None:
