@@ -204,6 +204,31 @@ async def test_a_response_without_end_readmits_an_endpoint() -> None:
             await ejected(worker)
 
 
+async def test_a_tunnel_readmits_an_endpoint_when_it_begins() -> None:
+    async def script(connection: Connection) -> None:
+        message = await connection.request()
+        if message is None or message.get(b"upgrade") is None:
+            return
+        await connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        await connection.read_to_end()
+
+    async with (
+        Upstream(script) as sick,
+        Upstream(always(ok())) as good,
+        Worker(serving(sick, good), SHORT) as worker,
+        AsyncExitStack() as stack,
+    ):
+        async with Client(worker.port) as client:
+            for _ in range(10):
+                await client.ask(get())
+        await ejected(worker, sick.endpoint)
+        async with asyncio.timeout(DEADLINE):
+            while worker.findings.ejected:
+                client = await stack.enter_async_context(Client(worker.port))
+                await client.send(get("/", "Connection: Upgrade", "Upgrade: echo"))
+                await client.message_head()
+
+
 async def test_while_it_is_sick_each_trial_costs_one_request() -> None:
     statuses: list[int] = []
     async with (

@@ -72,6 +72,25 @@ async def test_both_directions_end_for_themselves(stage: Stage, ours_first: bool
     assert recorder.error is None
 
 
+@pytest.mark.parametrize("read", [True, False])
+async def test_nothing_is_heard_again_and_again_while_the_other_direction_goes_on(stage: Stage, read: bool) -> None:
+    recorder = Recorder(stays=True)
+    stream, peer = stage.stream(recorder)
+    if not read:
+        stream.pause_reading()
+        peer.send(b"unread")
+    peer.shutdown(socket.SHUT_WR)
+    if read:
+        await eventually(lambda: "eof" in recorder.told)
+    await stage.looked()
+    turns = stage.poller.turns
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert stage.poller.turns == turns, "nothing is there to be handed out"
+    stream.write(b"still")
+    assert peer.recv(10) == b"still"
+
+
 async def test_write_eof_goes_behind_what_waits(stage: Stage) -> None:
     recorder = Recorder(stays=True)
     stream, peer = stage.stream(recorder, small=True)
