@@ -11,8 +11,7 @@ from ingressd.translate import Options as TranslateOptions
 @dataclass(frozen=True, slots=True)
 class Options:
     """`https` is None where TLS is not served. `settings` are those of worker 0 and say how many workers there are.
-    `nameservers` are as control.dns.nameserver
-    reads them; none means those of /etc/resolv.conf."""
+    `nameservers` are as control.dns.nameserver reads them; none means those of /etc/resolv.conf."""
 
     http: Port
     https: Port | None

@@ -5,7 +5,7 @@ The library is the very one that `_ssl` is linked with: its functions are looked
 begins, behind the object's header, with a pointer to its SSL_CTX (Modules/_ssl.c, PySSLContext, from Python 3.2 to 3.14
 at least), which begins with its method (OpenSSL 1.1 to 3.x). Nothing is called with that pointer before this has been
 seen to be so, by reading memory through /proc/self/mem, where a wrong address is an error and not a crash. If it is not
-so, `libssl` raises Unavailable, and what depends on it goes without: see `tickets` and `contexts`.
+so, `libssl` raises Unavailable, and what depends on it goes without: see `tickets` and `tls_table`.
 """
 
 import ctypes

@@ -244,7 +244,7 @@ class TlsTable:
     def _make_upstream(self, policy: UpstreamTls) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _limit(context, policy.protocols, policy.ciphers or "DEFAULT")
-        # The name is compared by `upstream_tls`, because it may have to be without being sent.
+        # The name is compared by `tls_client`, because it may have to be without being sent.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if policy.verify:

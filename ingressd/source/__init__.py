@@ -1,1 +1,2 @@
-"""Where objects come from: manifests in files here. A source gives Changes and knows places, and has no Store."""
+"""Where objects come from: manifests in files (`directory`), or an API server (`cluster`). A source gives Changes and
+knows places; the Store is the controller's."""
