@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
+from ingressd.resources.boolean import parse_boolean
 from ingressd.resources.duration import parse_duration
 from ingressd.resources.syntax import host_fault, subdomain_fault
 
@@ -29,11 +30,10 @@ def text(value: str) -> str:
 
 def boolean(value: str) -> bool:
     """The spellings that Go's flags take."""
-    if value in ("true", "True", "TRUE", "t", "T", "1"):
-        return True
-    if value in ("false", "False", "FALSE", "f", "F", "0"):
-        return False
-    raise ValueError(f"{value!r} is not a boolean: write true or false")
+    parsed = parse_boolean(value)
+    if parsed is None:
+        raise ValueError(f"{value!r} is not a boolean: write true or false")
+    return parsed
 
 
 def port(value: str) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 
+from ingressd.resources.boolean import parse_boolean
 from ingressd.resources.nearest import Words
 from ingressd.translate import tls_annotations
 from ingressd.translate.annotation_keys import (
@@ -20,8 +21,6 @@ from ingressd.translate.annotation_keys import (
 )
 
 CANARY = f"{PREFIX}canary"
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-"""What Go's strconv.ParseBool, and so ingress-nginx, takes for true."""
 
 UNSUPPORTED = "UnsupportedAnnotation"
 UNKNOWN = "UnknownAnnotation"
@@ -36,7 +35,7 @@ _MOST_KEYS = 100
 
 def is_canary(annotations: Mapping[str, str]) -> bool:
     """Whether an Ingress only lends a part of another's traffic to another Service."""
-    return annotations.get(CANARY, "") in _TRUE
+    return parse_boolean(annotations.get(CANARY, "")) is True
 
 
 def annotation_faults(annotations: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from ingressd.model import ClientAuth, ClientAuthMode, SecretName, Severity, UpstreamTls
+from ingressd.resources.boolean import parse_boolean
 from ingressd.resources.finding import shown
 from ingressd.resources.syntax import label_fault, subdomain_fault
 from ingressd.translate.annotation_keys import PREFIX
@@ -47,9 +48,6 @@ PROTOCOLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 MOST_DEPTH = 100
 MOST_COMMON_NAMES = 1000
 
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
-"""As Go's strconv.ParseBool, and so ingress-nginx, takes them."""
 _ERROR_PAGE = re.compile(
     r"(https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?)?/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*|https?://[A-Za-z0-9.-]+"
 )
@@ -121,10 +119,10 @@ class _Reading:
 
     def _boolean(self, key: str) -> bool | None:
         text = self._get(key)
-        if text is None or text in _TRUE or text in _FALSE:
-            return None if text is None else text in _TRUE
-        self._fail(key, text, "write true or false")
-        return None
+        value = None if text is None else parse_boolean(text)
+        if text is not None and value is None:
+            self._fail(key, text, "write true or false")
+        return value
 
     def _switch(self, key: str, otherwise: bool) -> bool:
         """`on` or `off`; `otherwise` for what is neither."""
