@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.kit.pki import usage
+
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Of service account tokens; also their audience."""
 LEEWAY = 60
@@ -82,9 +84,10 @@ def _builder(
     name: str,
     issuer: str,
     key: ec.EllipticCurvePublicKey,
-    usage: x509.KeyUsage,
     group: str = "",
     life: datetime.timedelta = LIFE,
+    *,
+    authority: bool = False,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
@@ -96,28 +99,14 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - LIFE)
         .not_valid_after(now + life)
-        .add_extension(usage, critical=True)
+        .add_extension(usage(authority=authority), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
     )
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = "tests of ingressd"
-    builder = _builder(name, name, key.public_key(), _usage(signs_certificates=True))
+    builder = _builder(name, name, key.public_key(), authority=True)
     return builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
         key, hashes.SHA256()
     )
@@ -129,7 +118,7 @@ def _server(
     (issuer,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     return (
-        _builder("kube-apiserver", str(issuer.value), key.public_key(), _usage(signs_certificates=False))
+        _builder("kube-apiserver", str(issuer.value), key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -148,9 +137,8 @@ def _client(
 ) -> x509.Certificate:
     """Kubernetes takes the common name for the user and the organisation for a group."""
     (issuer,) = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    usage, lasts = _usage(signs_certificates=False), datetime.timedelta(seconds=life)
     return (
-        _builder(name, str(issuer.value), key.public_key(), usage, group, lasts)
+        _builder(name, str(issuer.value), key.public_key(), group, datetime.timedelta(seconds=life))
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .sign(authority_key, hashes.SHA256())

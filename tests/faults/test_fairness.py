@@ -21,8 +21,8 @@ import pytest_asyncio
 
 from ingressd.model import Snapshot
 from tests.kit import Client, Worker, eventually, get, request
+from tests.kit.pki import Authority
 from tests.proxy.tls.kit import secured, settings
-from tests.proxy.tls.pki import Authority
 from tests.proxy.tls.test_connections import Raw
 
 NOBODY = "nobody.example"

@@ -1,13 +1,17 @@
 """Certificates for tests: authorities, what they issue, and lists of what they revoke."""
 
 import datetime
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ingressd.model import Certificate, Hidden, SecretName, TrustBundle
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -24,6 +28,17 @@ class Issued(NamedTuple):
     @property
     def chain(self) -> bytes:
         return self.certificate + self.issuers
+
+    def model(self, name: str, names: Sequence[str] = ()) -> Certificate:
+        """As a worker is told it, from Secret default/`name` and for the hosts `names`."""
+        return Certificate(SecretName("default", name), self.chain, Hidden(self.key), tuple(names))
+
+    def files(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Chain and key, written to `folder`."""
+        paths = folder / f"{name}.crt", folder / f"{name}.key"
+        for path, content in zip(paths, (self.chain, self.key), strict=True):
+            path.write_bytes(content)
+        return paths
 
 
 def make_key(kind: str = "ecdsa") -> PrivateKey:
@@ -57,7 +72,7 @@ class Authority:
         issuer = parent or self
         builder = _builder(self.name, issuer.name, self._key)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(authority=True), critical=True)
+        builder = builder.add_extension(usage(authority=True), critical=True)
         own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         builder = builder.add_extension(own, critical=False)
         if parent is not None:
@@ -73,22 +88,34 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    def bundle(self) -> TrustBundle:
+        """As a worker is told it, in Secret default/ca."""
+        return TrustBundle(SecretName("default", "ca"), self.pem)
+
+    def client_context(self) -> ssl.SSLContext:
+        """A client that trusts this authority."""
+        return ssl.create_default_context(cadata=self.pem.decode())
+
     def issue(
         self,
         *names: str,
         common_name: str = "",
+        subject: x509.Name | None = None,
         key: str | PrivateKey = "ecdsa",
         start: datetime.datetime | None = None,
         end: datetime.datetime | None = None,
     ) -> Issued:
-        """For servers and clients; `names` are its DNS names, and without any it has no alternative names at all."""
+        """For servers and clients; `names` are its DNS names, and without any it has no alternative names at all. The
+        subject is `common_name`, or the first name, unless it is given whole."""
         private = make_key(key) if isinstance(key, str) else key
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or (names[0] if names else "nobody"))])
+        if subject is None:
+            text = common_name or (names[0] if names else "nobody")
+            subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
         builder = _builder(subject, self.name, private, start, end)
         if names:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
-        builder = builder.add_extension(_usage(authority=False), critical=True)
+        builder = builder.add_extension(usage(authority=False), critical=True)
         builder = builder.add_extension(self.key_identifier, critical=False)
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -99,6 +126,11 @@ class Authority:
             issuers += authority.pem
             authority = authority._parent
         return Issued(made.public_bytes(serialization.Encoding.PEM), issuers, key_pem(private))
+
+    def expired(self, *names: str, common_name: str = "") -> Issued:
+        """As `issue`, good until yesterday."""
+        now = datetime.datetime.now(datetime.UTC)
+        return self.issue(*names, common_name=common_name, start=now - 2 * DAY, end=now - DAY)
 
     def revocations(self, revoked: Sequence[Issued] = ()) -> bytes:
         """A list (PEM) of the certificates that are revoked."""
@@ -131,7 +163,8 @@ def _builder(
     )
 
 
-def _usage(*, authority: bool) -> x509.KeyUsage:
+def usage(*, authority: bool) -> x509.KeyUsage:
+    """What a key is for: signing, and if `authority` signing certificates and lists of revoked ones."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

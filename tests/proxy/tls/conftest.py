@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.proxy.tls.pki import Authority, Issued
+from tests.kit.pki import Authority, Issued
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
         authority,
         clients,
         authority.issue("a.example", "*.example.com"),
-        authority.issue("b.example", key=rsa.generate_private_key(65537, 2048)),
+        authority.issue("b.example", key="rsa"),
         clients.issue(common_name="alice"),
         Authority("Nobody").issue(common_name="mallory"),
         tmp_path_factory.mktemp("pki"),

@@ -9,6 +9,7 @@ import pytest
 
 from ingressd.model import AccessLogFormat, ClientAuth, ClientAuthMode, TlsHost, TlsSettings
 from tests.kit import DEADLINE, Upstream, Worker, always, get, ok, serving
+from tests.kit.pki import Authority
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import connected, fetch, secured, settings, unverified
 
@@ -81,8 +82,6 @@ async def test_a_new_certificate_is_served_to_the_next_handshake_and_no_connecti
 
 
 async def test_rsa_and_chains_work(pki: Pki) -> None:
-    from tests.proxy.tls.pki import Authority
-
     intermediate = Authority("Intermediate", pki.authority)
     chained = intermediate.issue("c.example")
     hosts = (

@@ -25,10 +25,10 @@ from tests.kit import (
     refused_port,
     route,
 )
+from tests.kit.pki import Issued
 from tests.kit.upstream import Connection
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import SETTINGS, TlsUpstream, secured, tls_upstream
-from tests.proxy.tls.pki import Issued
 
 CA = SecretName("default", "ca")
 VERIFIED = UpstreamTls("a.example", verify=True, trust=CA)
@@ -113,7 +113,7 @@ async def test_verification(pki: Pki, policy: UpstreamTls, status: int) -> None:
 
 @pytest.mark.parametrize("issued", ["stranger", "expired"])
 async def test_certificates_that_are_not_good(pki: Pki, issued: str) -> None:
-    bad = pki.stranger if issued == "stranger" else pki.authority.issue("a.example", days=-1)
+    bad = pki.stranger if issued == "stranger" else pki.authority.expired("a.example")
     async with (
         tls_upstream(server_context(pki, bad, issued), ok(b"hello")) as upstream,
         complaining(to(pki, upstream, VERIFIED, UpstreamTls("a.example"))) as client,
