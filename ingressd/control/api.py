@@ -7,11 +7,13 @@ writer can forget to, and no request takes longer than `timeout`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from ingressd.source.cluster.api import JSON, NO_ANSWER, Api, ApiError
+from ingressd.source.cluster.wire import ListMetadata
 
 T = TypeVar("T")
 
@@ -46,17 +48,16 @@ class Object(msgspec.Struct, frozen=True):
     metadata: Metadata = Metadata()
 
 
-class ListMetadata(msgspec.Struct, frozen=True):
-    """ListMeta. `more` is the token that asks for the next page, or empty."""
-
-    more: str = msgspec.field(name="continue", default="")
-
-
 class Page(msgspec.Struct, Generic[T], frozen=True):
     """Some of the objects of a list."""
 
     items: tuple[T, ...] | None = None
     metadata: ListMetadata = ListMetadata()
+
+
+def micro_time() -> str:
+    """Now, as a MicroTime of meta/v1."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def always() -> bool:

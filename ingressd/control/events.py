@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from hashlib import blake2b
 from time import monotonic
 from typing import Any
@@ -24,6 +23,7 @@ from ingressd.control.api import (
     Object,
     Objects,
     is_passing,
+    micro_time,
 )
 from ingressd.control.event_ledger import Due, EventLedger, EventType, Remark, Written
 from ingressd.control.pacing import Refusals
@@ -215,7 +215,7 @@ class EventWriter:
             "apiVersion": GROUP,
             "kind": "Event",
             "metadata": {"name": name, "namespace": _namespace(remark.object)},
-            "eventTime": _now(),
+            "eventTime": micro_time(),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "action": ACTIONS[remark.type],
@@ -244,9 +244,4 @@ def _name(remark: Remark, uid: str) -> str:
 
 
 def _series(times: int) -> Mapping[str, Any]:
-    return {"count": times, "lastObservedTime": _now()}
-
-
-def _now() -> str:
-    """A MicroTime."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"count": times, "lastObservedTime": micro_time()}

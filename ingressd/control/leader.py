@@ -5,11 +5,10 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from ingressd.control.api import CONFLICT, NOT_FOUND, Objects
+from ingressd.control.api import CONFLICT, NOT_FOUND, Objects, micro_time
 from ingressd.control.election import Election, Lease, Read, Times, Wait, Write
 from ingressd.source.cluster.api import ApiError
 
@@ -130,7 +129,7 @@ class Leader:
             raise
 
     async def _write(self, step: Write, holder: str | None) -> Lease:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = micro_time()
         spec = {
             "holderIdentity": holder,
             "leaseDurationSeconds": self._election.times.lease,

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ingressd.control.api import Objects, Page
-
-SERVICE_NAME = "kubernetes.io/service-name"
+from ingressd.resources.endpoint_slice import SERVICE_NAME
 
 
 class TargetRef(msgspec.Struct, frozen=True):

@@ -25,7 +25,8 @@ from ingressd.control.api import (
 )
 from ingressd.control.load_balancer import PublishedService, given, shown
 from ingressd.control.pacing import Refusals, TokenBucket
-from ingressd.control.status_plan import Name, SeenIngress, StatusPlan
+from ingressd.control.status_plan import SeenIngress, StatusPlan
+from ingressd.resources.store import Name
 from ingressd.source.cluster.api import ApiError
 from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import LISTED

@@ -11,9 +11,7 @@ import msgspec
 
 from ingressd.control.api import Metadata
 from ingressd.control.load_balancer import Address, LoadBalancerStatus
-
-Name = tuple[str, str]
-"""Namespace and name."""
+from ingressd.resources.store import Name
 
 
 class SeenIngress(msgspec.Struct, frozen=True):

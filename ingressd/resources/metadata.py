@@ -15,7 +15,7 @@ from ingressd.resources.finding import Finding, invalid, missing
 from ingressd.resources.syntax import key_fault, label_fault, subdomain_fault
 
 DEFAULT_NAMESPACE = "default"
-OWN_ANNOTATIONS = "ingressd.dev/"
+OWN_PREFIX = "ingressd.dev/"
 """How the keys of our own annotations begin."""
 _NEWEST = datetime.max.replace(tzinfo=UTC)
 
@@ -63,7 +63,7 @@ class ServiceMetadata(Metadata, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.annotations:
-            own = {key: value for key, value in self.annotations.items() if key.startswith(OWN_ANNOTATIONS)}
+            own = {key: value for key, value in self.annotations.items() if key.startswith(OWN_PREFIX)}
             msgspec.structs.force_setattr(self, "annotations", own)
 
 

@@ -4,7 +4,6 @@ Data only: being listed here gives a key no effect.
 """
 
 PREFIX = "nginx.ingress.kubernetes.io/"
-OWN_PREFIX = "ingressd.dev/"
 
 OWN_KEYS = frozenset(
     {
@@ -20,7 +19,7 @@ OWN_KEYS = frozenset(
         "slow-start",
     }
 )
-"""Those of ingressd itself, without OWN_PREFIX. They have an effect."""
+"""Those of ingressd itself, without resources.metadata.OWN_PREFIX. They have an effect."""
 
 KEYS = frozenset(
     {

@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import islice
 
 from ingressd.resources.boolean import parse_boolean
+from ingressd.resources.metadata import OWN_PREFIX
 from ingressd.resources.nearest import Words
 from ingressd.translate import tls_annotations
 from ingressd.translate.annotation_keys import (
@@ -14,7 +15,6 @@ from ingressd.translate.annotation_keys import (
     MEANT,
     MEANT_BEGINNINGS,
     OWN_KEYS,
-    OWN_PREFIX,
     PREFIX,
     PROTECTIVE,
     REMARKS,

@@ -17,8 +17,9 @@ from ingressd.model import CheckType, ClusterKey, HealthCheck, ObjectRef, Proble
 from ingressd.resources import Ingress, IngressBackend, Store
 from ingressd.resources.duration import parse_duration
 from ingressd.resources.finding import shown
+from ingressd.resources.metadata import OWN_PREFIX
 from ingressd.resources.syntax import LAST_PORT, subdomain_fault
-from ingressd.translate.annotation_keys import OWN_KEYS, OWN_PREFIX
+from ingressd.translate.annotation_keys import OWN_KEYS
 from ingressd.translate.annotations import annotation_faults
 
 INVALID = "InvalidAnnotation"

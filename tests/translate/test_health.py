@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingressd.model import CheckType, Endpoint, HealthCheck
-from ingressd.translate.annotation_keys import KEYS, OWN_KEYS, OWN_PREFIX
+from ingressd.resources.metadata import OWN_PREFIX
+from ingressd.translate.annotation_keys import KEYS, OWN_KEYS
 from ingressd.translate.health import check_of, read, read_settings
 from tests.translate.manifests import translated
 

@@ -22,6 +22,7 @@ import msgspec
 
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources.finding import Finding
+from ingressd.resources.store import Name
 from ingressd.source.cluster.api import BAD_ANSWER, NO_ANSWER, SILENT, Api, ApiError, Status
 from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import Kind
@@ -44,9 +45,6 @@ AWAY = (NO_ANSWER, 401, 429, 502, 503)
 SILENCES = 2
 """Watches in a row that say nothing at all; after that, there is a new list. An API server whose storage was put back
 to an earlier state is silent until it gets to our version again."""
-
-Name = tuple[str, str]
-"""Namespace and name."""
 
 
 class Timing(NamedTuple):

@@ -21,10 +21,11 @@ import msgspec
 from ingressd.aio import spawn
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources import Resource, parse_json
+from ingressd.resources.store import Name
 from ingressd.source.cluster.api import Api, ApiError
 from ingressd.source.cluster.backoff import Backoff
 from ingressd.source.cluster.kinds import NAMED
-from ingressd.source.cluster.listwatch import CERTAIN, ListWatch, Name, Timing
+from ingressd.source.cluster.listwatch import CERTAIN, ListWatch, Timing
 from ingressd.source.cluster.outage import Outage
 from ingressd.source.cluster.refusal import refusal
 

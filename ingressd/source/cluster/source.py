@@ -11,11 +11,12 @@ from typing import NamedTuple
 from ingressd.aio import spawn
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources import Resource, parse_json
+from ingressd.resources.store import Name
 from ingressd.source.base import Changes, WatchFigures
 from ingressd.source.cluster.access import Access
 from ingressd.source.cluster.api import Api
 from ingressd.source.cluster.kinds import INGRESS_CLASS, LISTED, NAMESPACE
-from ingressd.source.cluster.listwatch import ListWatch, Name, Timing
+from ingressd.source.cluster.listwatch import ListWatch, Timing
 from ingressd.source.cluster.named import WATCHED, Named
 from ingressd.source.cluster.outage import Outage
 from ingressd.source.cluster.wire import Namespace, decode_namespace

@@ -10,10 +10,11 @@ from time import monotonic
 import pytest
 
 from ingressd.resources import Ingress, Resource, parse_json
+from ingressd.resources.store import Name
 from ingressd.source.cluster.access import Access
 from ingressd.source.cluster.api import Api
 from ingressd.source.cluster.kinds import LISTED
-from ingressd.source.cluster.listwatch import STUMBLES, ListWatch, Name, Timing
+from ingressd.source.cluster.listwatch import STUMBLES, ListWatch, Timing
 from ingressd.source.cluster.outage import Outage
 from tests.kit import eventually
 from tests.source.cluster.fake import FakeApi, Refusal, Request, ingress
