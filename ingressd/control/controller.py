@@ -161,22 +161,24 @@ class Controller:
         self._grace = options.grace
         self._drain = options.settings.timeouts.drain
         self._hold_off = HoldOff()
-        self._timer: asyncio.TimerHandle | None = None
+        self._hold_off_timer: asyncio.TimerHandle | None = None
         """Runs while something that has changed is held off."""
-        self._renewal: asyncio.TimerHandle | None = None
+        self._tickets_timer: asyncio.TimerHandle | None = None
         """Runs until the key of session tickets is old."""
-        self._date: asyncio.TimerHandle | None = None
+        self._date_timer: asyncio.TimerHandle | None = None
         """Runs until the time of a certificate begins or ends, or for a day at most."""
+        self._end_timers: list[asyncio.TimerHandle] = []
+        """Run until the next step of the end is due."""
         self._retranslate = False
         """Whether objects are among what changed, or only addresses."""
         self._spreading: dict[int, float] = {}
         """Generations that not every worker serves yet, and when the oldest change in each was seen."""
         self._needed: Sequence[ObjectRef] = ()
         """What the source was last asked for by name."""
-        self._told: Sequence[Problem] = ()
-        """Problems that the log has."""
-        self._untold = False
-        """Whether it has all of these but some that there may not be."""
+        self._logged: Sequence[Problem] = ()
+        """The problems that were last given to the log."""
+        self._log_waits = False
+        """Whether the log has left some of these for later, since they may be none in a moment."""
         self._started = False
         """Whether the workers were started, which is when the source is complete for the first time."""
         self._was_ready = False
@@ -184,11 +186,13 @@ class Controller:
         self._closed = False
         """Whether no more connections are taken."""
         self._ended = False
-        self._timers: list[asyncio.TimerHandle] = []
 
     def post(self, event: Event) -> None:
         """Hands an event to the loop."""
         self._events.put_nowait((self._clock(), event))
+
+    def _post_later(self, seconds: float, event: Event) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self.post, event)
 
     async def run(self, first: Changes) -> None:
         """Starts the workers as soon as the source has given all there is, which may be `first`, and serves until told
@@ -221,7 +225,7 @@ class Controller:
             await self._follow_events()
         finally:
             watching.cancel()
-            for timer in filter(None, (*self._timers, self._timer, self._renewal, self._date)):
+            for timer in filter(None, (*self._end_timers, self._hold_off_timer, self._tickets_timer, self._date_timer)):
                 timer.cancel()
             await self._resolver.close()
         await self._endpoints.close()
@@ -234,7 +238,7 @@ class Controller:
                 case SourceChanged(changes):
                     if self._reconciler.take(changes):
                         self._note_change(seen, of_objects=True)
-                    elif not self._started or self._untold:  # perhaps nothing more is missing
+                    elif not self._started or self._log_waits:  # perhaps nothing more is missing
                         self._note_change(seen, of_objects=False)
                 case AddressesChanged():
                     self._note_change(seen, of_objects=False)
@@ -262,12 +266,12 @@ class Controller:
                 case TicketsDue():
                     self._tickets.renew()
                     self._workers.tell(frame(self._tickets.message))
-                    self._renew_later()
+                    self._renew_tickets_later()
                 case Stop(cause):
                     _log.info("stopping: %s", cause.name)
                     leaving = self._grace if self._started else 0.0
                     writing = writing or spawn(self._writers.finish(leaving), "the end of the writing")
-                    self._be_left()
+                    self._announce_end()
                 case HandedOver():
                     _log.info("stopping: another process has taken over the listening sockets")
                     writing = writing or spawn(self._writers.finish(None), "the end of the writing")
@@ -281,13 +285,13 @@ class Controller:
         if writing is not None:
             await writing
 
-    def _be_left(self) -> None:
+    def _announce_end(self) -> None:
         """Is not ready any more, so that load balancers stop sending, and asks clients to go elsewhere."""
         self._stopping = True
         if self._grace and self._started:
             _log.info("listening for %g s more (--shutdown-grace-period)", self._grace)
             self._workers.drain(Drain(listening=True))
-            self._timers.append(asyncio.get_running_loop().call_later(self._grace, self.post, GraceOver()))
+            self._end_timers.append(self._post_later(self._grace, GraceOver()))
         else:
             self._close()
 
@@ -300,8 +304,7 @@ class Controller:
         handed_over = self._hang_up()
         self._workers.drain(Drain(listening=False, handed_over=handed_over))
         self._ended = not self._workers.running
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._drain + STOP_GRACE, self.post, DrainOver()))
+        self._end_timers.append(self._post_later(self._drain + STOP_GRACE, DrainOver()))
 
     def _give_up(self) -> None:
         late = ", ".join(str(worker.number) for worker in self._workers.running)
@@ -322,14 +325,14 @@ class Controller:
         if oldest is None:
             return False
         if self._hold_off.due > now:
-            if self._timer is None:
+            if self._hold_off_timer is None:
                 loop = asyncio.get_running_loop()
-                self._timer = loop.call_at(self._hold_off.due, self._held_off)
+                self._hold_off_timer = loop.call_at(self._hold_off.due, self._held_off)
             return False
         return self._events.empty() or now >= oldest + LONGEST
 
     def _held_off(self) -> None:
-        self._timer = None
+        self._hold_off_timer = None
         self.post(HeldOff())
 
     async def _bring_up_to_date(self) -> None:
@@ -348,23 +351,22 @@ class Controller:
         gc.freeze()
         for worker in list(self._workers):
             await self._start_worker(worker.number)
-        self._renew_later()
+        self._renew_tickets_later()
 
     async def _start_worker(self, number: int) -> None:
         await self._workers.start(number, frame(self._tickets.message), self._whole())
 
-    def _renew_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._renewal = loop.call_later(PERIOD, self.post, TicketsDue())
+    def _renew_tickets_later(self) -> None:
+        self._tickets_timer = self._post_later(PERIOD, TicketsDue())
 
     def _look_at_clock_later(self) -> None:
         """Takes care that the time of certificates is looked at when it begins or ends."""
-        if self._date is not None:
-            self._date.cancel()
-            self._date = None
+        if self._date_timer is not None:
+            self._date_timer.cancel()
+            self._date_timer = None
         if (due := self._reconciler.due) is not None:
             pause = min(max(due - time.time(), 0.0), LONGEST_UNTIL_DATE)
-            self._date = asyncio.get_running_loop().call_later(pause, self.post, TimeChanged())
+            self._date_timer = self._post_later(pause, TimeChanged())
 
     def _translate(self) -> None:
         """Brings what is wanted up to date with the objects."""
@@ -396,11 +398,11 @@ class Controller:
             return
         # Addresses that could be published say nothing of objects that could not be translated.
         self._figures.last_ok |= retranslate
-        if self._reconciler.problems is not self._told or self._untold:
-            self._told = self._reconciler.problems
+        if self._reconciler.problems is not self._logged or self._log_waits:
+            self._logged = self._reconciler.problems
             # A Secret is read only once an Ingress names it.
             unsure = (SECRET_NOT_FOUND,) if self._source.missing() else ()
-            self._untold = self._problem_log.update(self._told, unsure)
+            self._log_waits = self._problem_log.update(self._logged, unsure)
         if update is None:
             return
         self._figures.published += 1
