@@ -1,9 +1,9 @@
 """Objects from manifest files, directories of them, and standard input.
 
-How an edit arrives. The Listener tells where something happened. Then one refresh looks at all files (cheap: it only
-asks for their status), reads those that changed, parses the documents in them that are new, and compares what all files
-give now with what they gave before. Lost events (network file systems, links into places that are not watched) are made
-up for by a refresh every few seconds.
+How an edit arrives. A DirectoryWatch tells where something happened. Then one refresh looks at all files (cheap: it
+only asks for their status), reads those that changed, parses the documents in them that are new, and compares what all
+files give now with what they gave before. Lost events (network file systems, links into places that are not watched)
+are made up for by a refresh every few seconds.
 
 What goes away is treated with more care than what comes, because it cuts traffic. Editors, `git checkout` and `sed`
 replace files in steps: delete and create, truncate and write. An object is removed only if a second look, REMOVAL_GRACE
@@ -24,7 +24,7 @@ import msgspec
 
 from ingressd.model import ObjectRef, Problem
 from ingressd.source.base import Changes, SourceError, WatchFigures
-from ingressd.source.listener import Listener
+from ingressd.source.directory_watch import DirectoryWatch
 from ingressd.source.manifest import UNREADABLE, Manifest, Objects, Reader, file_ref, merge, unreadable
 from ingressd.source.scan import Found, Scan, signature
 from ingressd.source.yaml_split import MAX_FILE_BYTES
@@ -35,7 +35,7 @@ EMPTY_GRACE = 1.0
 RESCAN = 5.0
 """Seconds between looks without a reason."""
 RESCAN_UNWATCHED = 0.5
-"""The same where the system cannot tell of edits."""
+"""The same where the system cannot tell of watch."""
 PAUSE = 0.01
 """Seconds before a directory that could not be watched is tried again; doubles up to RESCAN_UNWATCHED."""
 
@@ -90,30 +90,30 @@ class DirectorySource:
         """See Source. Never ends by itself; close it (`contextlib.aclosing`) to stop the thread that listens."""
         if not self._state.scan.directories:
             await asyncio.Event().wait()  # only standard input and pipes
-        listener = Listener(self._state.scan.directories)
+        watch = DirectoryWatch(self._state.scan.directories)
         touched: set[str] = set()
         pause = PAUSE
         try:
-            await listener.started()
+            await watch.started()
             while True:
                 told = self._state.problems
                 self._state, changes = await asyncio.to_thread(self._refreshed, self._state, touched)
                 if changes.upserts or changes.removals or changes.problems != told:
                     yield changes
-                if listener.error is None and listener.directories == self._state.scan.directories:
-                    touched = await self._reason_to_look(listener)
+                if watch.error is None and watch.directories == self._state.scan.directories:
+                    touched = await self._reason_to_look(watch)
                     pause = PAUSE
                     continue
-                if listener.error is not None:
-                    self._tell_once(listener.error)
+                if watch.error is not None:
+                    self._tell_once(watch.error)
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, RESCAN_UNWATCHED)
-                await listener.close()
-                listener = Listener(self._state.scan.directories)
-                await listener.started()
-                touched = set()  # what happened between the two listeners is seen by the next refresh
+                await watch.close()
+                watch = DirectoryWatch(self._state.scan.directories)
+                await watch.started()
+                touched = set()  # what happened between the two watches is seen by the next refresh
         finally:
-            await listener.close()
+            await watch.close()
 
     def locate(self, problem: Problem) -> Problem:
         """The problem with the place of its object and field; unchanged if it has one or the object is not ours."""
@@ -133,12 +133,12 @@ class DirectorySource:
         """See Source."""
         return {}
 
-    async def _reason_to_look(self, listener: Listener) -> set[str]:
+    async def _reason_to_look(self, watch: DirectoryWatch) -> set[str]:
         """Waits until files of ours were touched, the time of a missing object has come, or RESCAN is over."""
         look_at = min([time.monotonic() + RESCAN, *self._state.missing.values()])
         while (left := look_at - time.monotonic()) > 0:
-            touched = set(filter(self._state.scan.concerns, await listener.touched(left)))
-            if touched or listener.error is not None:
+            touched = set(filter(self._state.scan.concerns, await watch.touched(left)))
+            if touched or watch.error is not None:
                 return touched
         return set()
 

@@ -264,7 +264,7 @@ async def test_where_nothing_can_be_watched_it_looks_now_and_then(
     def out_of_watches(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("ingressd.source.listener.awatch", out_of_watches)
+    monkeypatch.setattr("ingressd.source.directory_watch.awatch", out_of_watches)
     source = DirectorySource([str(tmp_path)])
     source.load()
     with caplog.at_level(logging.WARNING):

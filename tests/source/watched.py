@@ -9,7 +9,7 @@ from ingressd.model import Problem
 from ingressd.resources import ConfigMap
 from ingressd.source.base import Changes
 from ingressd.source.directory import DirectorySource
-from ingressd.source.listener import Listener
+from ingressd.source.directory_watch import DirectoryWatch
 
 DEADLINE = 30.0
 """Seconds; a test that passes needs a small part of it."""
@@ -60,9 +60,9 @@ async def watching(*paths: str | Path) -> AsyncIterator[Watched]:
             async for changes in stream:
                 watched.apply(changes)
 
-    async def reason_to_look(listener: Listener) -> set[str]:
+    async def reason_to_look(watch: DirectoryWatch) -> set[str]:
         looked.set()
-        return await wait(listener)
+        return await wait(watch)
 
     source._reason_to_look = reason_to_look  # type: ignore[method-assign]
     task = asyncio.create_task(follow())

@@ -19,7 +19,7 @@ BURST_MS = 50
 logging.getLogger("watchfiles.main").setLevel(logging.WARNING)  # it tells of each event at level INFO
 
 
-class Listener:
+class DirectoryWatch:
     """`error` is set if a directory is gone or the system refuses (out of inotify watches): then nothing is told."""
 
     def __init__(self, directories: Mapping[str, Identity]) -> None:
