@@ -12,7 +12,7 @@ from ingressd.source.base import Source
 from ingressd.telemetry.exposition import Identity
 
 if TYPE_CHECKING:
-    from ingressd.control.status import Published
+    from ingressd.control.status import AddressSource
 
 SHORTEST_LEASE = 3
 """Seconds: below that a busy API server would make leaders change all the time."""
@@ -112,8 +112,8 @@ def writers(values: Values, identity: Identity, source: Source) -> Writers:
     return ClusterWriters(source.api, options)
 
 
-def _published(values: Values) -> "Published | None":
-    from ingressd.control.status import Published
+def _published(values: Values) -> "AddressSource | None":
+    from ingressd.control.status import AddressSource
 
     namespace, slash, name = values[PUBLISH_SERVICE].partition("/")
     addresses = values[PUBLISH_STATUS_ADDRESS]
@@ -124,4 +124,4 @@ def _published(values: Values) -> "Published | None":
             PUBLISH_STATUS_ADDRESS.option,
         )
         return None
-    return Published((namespace, name) if slash else None, addresses)
+    return AddressSource((namespace, name) if slash else None, addresses)

@@ -64,7 +64,7 @@ TIMING = Timing()
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class AddressSource:
     """Where the addresses come from: `service` (namespace, name), or `addresses` if there are any."""
 
     service: Name | None = None
@@ -90,7 +90,7 @@ class StatusWriter:
         self,
         objects: Objects,
         lead: Lead,
-        published: Published,
+        published: AddressSource,
         namespaces: Collection[str] = (),
         timing: Timing = TIMING,
     ) -> None:

@@ -12,7 +12,7 @@ from ingressd.control.election import Times
 from ingressd.control.events import EventWriter
 from ingressd.control.leader import Leader, identity_of
 from ingressd.control.replicas import read_is_last
-from ingressd.control.status import Published, StatusWriter
+from ingressd.control.status import AddressSource, StatusWriter
 from ingressd.model import ObjectRef, Problem
 from ingressd.resources import Ingress
 from ingressd.source.cluster.api import Api, ApiError
@@ -36,7 +36,7 @@ class WritingOptions:
     namespace: str
     election_id: str
     election: Times
-    published: Published | None
+    published: AddressSource | None
     update_status_on_shutdown: bool = False
     namespaces: tuple[str, ...] = ()
 

@@ -35,7 +35,7 @@ EMPTY_GRACE = 1.0
 RESCAN = 5.0
 """Seconds between looks without a reason."""
 RESCAN_UNWATCHED = 0.5
-"""The same where the system cannot tell of watch."""
+"""The same where the system cannot tell of edits."""
 PAUSE = 0.01
 """Seconds before a directory that could not be watched is tried again; doubles up to RESCAN_UNWATCHED."""
 

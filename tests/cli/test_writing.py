@@ -7,7 +7,7 @@ import pytest
 from ingressd.cli import cluster, flags, objects, writing
 from ingressd.cli.flags import UsageError
 from ingressd.control.election import Times
-from ingressd.control.status import Published
+from ingressd.control.status import AddressSource
 from ingressd.control.writers import ClusterWriters, WritingOptions
 from ingressd.control.writing import NoWriters, Writers
 from ingressd.source.cluster.source import ClusterSource
@@ -50,17 +50,17 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("arguments", "published"),
     [
-        (["--publish-service=ingress/front"], Published(("ingress", "front"))),
-        (["--publish-status-address=192.0.2.1,lb.example"], Published(None, ("192.0.2.1", "lb.example"))),
+        (["--publish-service=ingress/front"], AddressSource(("ingress", "front"))),
+        (["--publish-status-address=192.0.2.1,lb.example"], AddressSource(None, ("192.0.2.1", "lb.example"))),
         (
             ["--publish-service=ingress/front", "--publish-status-address=b.example", "--publish-status-address=::1"],
-            Published(("ingress", "front"), ("b.example", "::1")),
+            AddressSource(("ingress", "front"), ("b.example", "::1")),
         ),
         (["--publish-service=ingress/front", "--update-status=false"], None),
         (["--update-status"], None),
     ],
 )
-def test_where_the_addresses_come_from(arguments: list[str], published: Published | None) -> None:
+def test_where_the_addresses_come_from(arguments: list[str], published: AddressSource | None) -> None:
     assert options(*arguments).published == published
 
 

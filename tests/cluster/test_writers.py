@@ -18,7 +18,7 @@ from ingressd.control.election import Times
 from ingressd.control.events import EventWriter
 from ingressd.control.leader import Leader, identity_of
 from ingressd.control.replicas import read_is_last
-from ingressd.control.status import Published, StatusWriter, Timing
+from ingressd.control.status import AddressSource, StatusWriter, Timing
 from ingressd.model import ObjectRef, Problem
 from ingressd.source.cluster.access import Kubeconfig
 from ingressd.source.cluster.api import Api as ClusterApi
@@ -205,7 +205,7 @@ async def test_statuses_follow_the_service(admin: api.Api, reached: ClusterApi) 
     await admin.create({**service, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}})
     for name in ("web", "other"):
         await admin.create(ingress(name))
-    published = Published((admin.namespace, "front"))
+    published = AddressSource((admin.namespace, "front"))
     timing = Timing(look=0.1, compare=1000.0)
     writer = StatusWriter(Objects(reached, 5.0), LEAD, published, (admin.namespace,), timing)
     ours = [(admin.namespace, name) for name in ("web", "other", "gone")]
@@ -252,7 +252,7 @@ async def test_other_types_of_service(
 ) -> None:
     await admin.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front"}, "spec": spec})
     await admin.create(ingress("web"))
-    published = Published((admin.namespace, "front"))
+    published = AddressSource((admin.namespace, "front"))
     writer = StatusWriter(Objects(reached, 5.0), LEAD, published, (), Timing(look=0.1))
     writer.take([(admin.namespace, "web")], [(admin.namespace, "web")])
     async with running(writer.run):
@@ -375,7 +375,7 @@ async def test_a_service_account_without_rights_is_told_which(
     await admin.create(ingress("web"))
     reached = ClusterApi(Kubeconfig(str(config), ""))
     objects = Objects(reached, 5.0)
-    published = Published(None, ("192.0.2.1",))
+    published = AddressSource(None, ("192.0.2.1",))
     name, ref = (admin.namespace, "web"), ObjectRef("Ingress", admin.namespace, "web")
     leader = candidate(reached, admin.namespace, "pod-a", Times(3))
     status, events = StatusWriter(objects, LEAD, published), EventWriter(objects, LEAD, "pod-a")

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from ingressd.aio import spawn
 from ingressd.control.api import Objects
-from ingressd.control.status import Published, StatusWriter, Timing
+from ingressd.control.status import AddressSource, StatusWriter, Timing
 from ingressd.source.cluster.api import Api
 from tests.control.fake_api import FakeApi, Json, Lead, api_at, fake_api
 from tests.kit.stream import eventually
@@ -17,7 +17,7 @@ from tests.kit.stream import eventually
 SERVICE = "/api/v1/namespaces/ingress/services/front"
 ADDRESS = {"ip": "203.0.113.9"}
 QUICK = Timing(look=0.05, compare=1000.0, clear=5.0)
-OF_SERVICE = Published(service=("ingress", "front"))
+OF_SERVICE = AddressSource(service=("ingress", "front"))
 
 
 def ingress_path(name: str, namespace: str = "shop") -> str:
@@ -32,7 +32,7 @@ class Desk:
         self.api = api
         self.lead = Lead()
 
-    def writer(self, published: Published = OF_SERVICE, **more: Any) -> StatusWriter:
+    def writer(self, published: AddressSource = OF_SERVICE, **more: Any) -> StatusWriter:
         objects = Objects(self.api, 5.0, lambda: self.lead.leads)
         return StatusWriter(objects, self.lead, published, **{"timing": QUICK, **more})
 

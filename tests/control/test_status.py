@@ -8,7 +8,7 @@ import pytest
 from ingressd.control import pacing
 from ingressd.control import status as module
 from ingressd.control.api import CONFLICT, FORBIDDEN
-from ingressd.control.status import LIST_FROM, Published
+from ingressd.control.status import LIST_FROM, AddressSource
 from tests.control.fake_api import Request
 from tests.control.status_desk import ADDRESS, QUICK, SERVICE, Desk, ingress_path, running, take
 from tests.control.status_desk import desk as desk
@@ -44,7 +44,7 @@ async def test_ports_are_included(desk: Desk) -> None:
 
 async def test_given_addresses_need_no_service(desk: Desk) -> None:
     web = desk.ingress("web")
-    writer = desk.writer(Published(("ingress", "front"), ("lb.example", "192.0.2.7")))
+    writer = desk.writer(AddressSource(("ingress", "front"), ("lb.example", "192.0.2.7")))
     take(writer, web)
     async with running(writer):
         await desk.until(lambda: desk.status("web") == [{"ip": "192.0.2.7"}, {"hostname": "lb.example"}])

@@ -7,7 +7,7 @@ import pytest
 from ingressd.control import status as module
 from ingressd.control.api import Objects
 from ingressd.control.replicas import read_is_last
-from ingressd.control.status import Published
+from ingressd.control.status import AddressSource
 from tests.control.fake_api import Json
 from tests.control.status_desk import ADDRESS, Desk, ingress_path, running, take
 from tests.control.status_desk import desk as desk
@@ -33,7 +33,7 @@ async def test_the_end_is_not_slowed_down(desk: Desk, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "RATE", 0.01)
     monkeypatch.setattr(module, "BURST", 1)
     ours = [desk.ingress(f"web{number}", ADDRESS) for number in range(20)]
-    writer = desk.writer(Published(addresses=(ADDRESS["ip"],)))
+    writer = desk.writer(AddressSource(addresses=(ADDRESS["ip"],)))
     take(writer, *ours)
     await writer.clear()
     assert not any(desk.status(name) for _, name in ours)
@@ -67,7 +67,7 @@ async def test_a_clearing_that_fails_is_logged_and_goes_on(desk: Desk, caplog: p
 
 async def test_what_changes_while_it_is_cleared_is_read_again(desk: Desk) -> None:
     web, changed, gone = (desk.ingress(name, ADDRESS) for name in ("web", "changed", "gone"))
-    writer = desk.writer(Published(addresses=(ADDRESS["ip"],)))
+    writer = desk.writer(AddressSource(addresses=(ADDRESS["ip"],)))
     take(writer, web, changed, gone)
     listed = asyncio.Event()
     desk.fake.slow = lambda request: listed if request.path.endswith("/ingresses") else None

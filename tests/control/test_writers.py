@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from ingressd.control import writers as module
 from ingressd.control.election import Times
-from ingressd.control.status import Published, StatusWriter
+from ingressd.control.status import AddressSource, StatusWriter
 from ingressd.control.writers import ClusterWriters, WritingOptions
 from ingressd.control.writing import NoWriters, orphans
 from ingressd.model import ObjectRef, Problem
@@ -50,7 +50,7 @@ class Desk:
         fake.put(SERVICE, spec={"type": "LoadBalancer"}, status={"loadBalancer": {"ingress": [ADDRESS]}})
 
     def writers(self, pod: str = "pod-a", **more: Any) -> ClusterWriters:
-        published = Published(("ingress", "front"))
+        published = AddressSource(("ingress", "front"))
         settings = {"election": Times(3), "published": published, **more}
         return ClusterWriters(self._api, WritingOptions(pod, "ingress", "ingressd-leader", **settings))
 
