@@ -14,7 +14,8 @@ import ssl
 from functools import cache
 from importlib import import_module
 
-TICKET_KEY_BYTES = 80
+from ingressd.link import TICKET_KEY_BYTES
+
 GROUPS = (b"X25519MLKEM768:X25519:P-256:P-384", b"X25519:P-256:P-384")
 """Of key exchange, the best first: those of Mozilla's intermediate configuration, behind the hybrid one that OpenSSL
 has from 3.5 on; the second list is for an OpenSSL that does not have it."""

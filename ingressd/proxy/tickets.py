@@ -14,10 +14,8 @@ import hmac
 import logging
 import ssl
 
-from ingressd.proxy.libssl import TICKET_KEY_BYTES, Libssl, Unavailable, libssl
-
-NAME_BYTES = 16
-"""Of a ticket: how the key it was made with is known."""
+from ingressd.link import TICKET_KEY_BYTES
+from ingressd.proxy.libssl import Libssl, Unavailable, libssl
 
 _log = logging.getLogger(__name__)
 

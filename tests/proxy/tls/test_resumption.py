@@ -5,9 +5,10 @@ import ssl
 
 import pytest
 
+from ingressd.link import TICKET_KEY_BYTES
 from ingressd.model import ClientAuth, ClientAuthMode, TlsHost
-from ingressd.proxy.libssl import TICKET_KEY_BYTES, libssl
-from ingressd.proxy.tickets import NAME_BYTES, derive, find_library, prove
+from ingressd.proxy.libssl import libssl
+from ingressd.proxy.tickets import derive, find_library, prove
 from tests.kit import Upstream, Worker, always, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import secured, settings, shaken, ticket_keys, unverified
@@ -26,7 +27,7 @@ def test_openssl_can_be_reached_and_resumes_between_contexts() -> None:
 def test_derived_keys_differ_by_key_and_purpose_in_every_part() -> None:
     keys = [derive(key, purpose) for key in (b"k" * 80, b"l" * 80) for purpose in (b"one", b"two")]
     assert {len(key) for key in keys} == {TICKET_KEY_BYTES}
-    for part in (slice(0, NAME_BYTES), slice(16, 48), slice(48, 80)):
+    for part in (slice(0, 16), slice(16, 48), slice(48, 80)):
         assert len({key[part] for key in keys}) == len(keys)
     assert keys[0] == derive(b"k" * 80, b"one")
 
