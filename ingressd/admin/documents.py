@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ingressd.admin.view import ClusterHealth, EndpointHealth, View, WorkerStatus
-from ingressd.model import Certificate, Cluster, ClusterKey, PathKind, Problem, Route, TlsHost, VirtualHost
+from ingressd.model import Certificate, Cluster, ClusterKey, Problem, Route, TlsHost, VirtualHost
 
 PIECE = 100
 """Virtual hosts or clusters encoded in one go: a few milliseconds."""
@@ -18,7 +18,6 @@ PIECE = 100
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-_PATH_TYPES = {PathKind.EXACT: "Exact", PathKind.PREFIX: "Prefix"}
 
 
 def snapshot(view: View) -> Iterator[bytes]:
@@ -94,7 +93,7 @@ def _virtual_host(host: VirtualHost) -> dict[str, Any]:
 def _route(route: Route) -> dict[str, Any]:
     return {
         "path": route.path.value,
-        "path_type": _PATH_TYPES[route.path.kind],
+        "path_type": route.path.kind.path_type,
         "cluster": route.cluster and _cluster_key(route.cluster),
         "source": route.source,
         "field": route.field,

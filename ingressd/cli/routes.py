@@ -15,7 +15,7 @@ from ingressd.cli import flags, objects, tls
 from ingressd.cli.flags import UsageError
 from ingressd.cli.output import OUTPUT, OutputFormat
 from ingressd.control.reconcile import Reconciler
-from ingressd.model import Cluster, ClusterKey, HttpsRedirect, PathKind, Policy, Route, Snapshot, UpstreamTls
+from ingressd.model import Cluster, ClusterKey, HttpsRedirect, Policy, Route, Snapshot, UpstreamTls
 from ingressd.resources.finding import listing
 from ingressd.source.base import SourceError
 from ingressd.source.directory import DirectorySource
@@ -29,8 +29,6 @@ SECTIONS: flags.Sections = {
 }
 HEADINGS = ("HOST", "PATH", "TYPE", "SERVICE", "PORT", "ENDPOINTS", "POLICY", "SOURCE")
 SHOWN_ENDPOINTS = 3
-
-_PATH_TYPES = {PathKind.EXACT: "Exact", PathKind.PREFIX: "Prefix"}
 
 
 class Row(NamedTuple):
@@ -95,7 +93,7 @@ def _json_row(row: Row) -> dict[str, Any]:
     return {
         "host": row.host,
         "path": row.route.path.value,
-        "path_type": _PATH_TYPES[row.route.path.kind],
+        "path_type": row.route.path.kind.path_type,
         "default": row.default,
         "namespace": key.namespace if key else None,
         "service": key.service if key else None,
@@ -133,7 +131,7 @@ def _text_row(row: Row) -> tuple[str, ...]:
     cells = (
         row.host or "*",
         "*" if row.default else route.path.value,
-        "default" if row.default else _PATH_TYPES[route.path.kind],
+        "default" if row.default else route.path.kind.path_type,
         f"{key.namespace}/{key.service}" if key else "-",
         key.port if key else "-",
         _endpoints(row.cluster),

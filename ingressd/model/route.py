@@ -16,6 +16,11 @@ class PathKind(IntEnum):
     PREFIX = 0
     EXACT = 1
 
+    @property
+    def path_type(self) -> str:
+        """The same as pathType has it: Prefix or Exact."""
+        return self.name.capitalize()
+
 
 class PathMatch(msgspec.Struct, frozen=True, order=True):
     """`value` begins with `/` and is compared with the normalised path of the request: EXACT as a whole, PREFIX element

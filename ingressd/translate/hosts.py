@@ -113,7 +113,7 @@ class Hosts:
     def _report_conflicts(self, name: str, host: Host) -> None:
         for key, losers in host.losers.items():
             winner = host.claims[key]
-            what = f"{_kind(key[0])} path {shown(key[1])} of {_named(name)}"
+            what = f"{key[0].path_type.lower()} path {shown(key[1])} of {_named(name)}"
             for loser in losers:
                 if loser.ingress is winner.ingress:
                     message = f"{what} is in {winner.field} already: this one gets no request"
@@ -152,7 +152,3 @@ def _owner(winner: Claim, loser: Claim) -> str:
 
 def _named(host: str) -> str:
     return f"host {shown(host)}" if host else "all hosts"
-
-
-def _kind(kind: PathKind) -> str:
-    return "exact" if kind is PathKind.EXACT else "prefix"
