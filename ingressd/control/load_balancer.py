@@ -4,11 +4,11 @@ The address of an Ingress is that of the Service in front of the controller, com
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 import msgspec
 
 from ingressd.resources import ServiceType
+from ingressd.resources.syntax import is_address
 
 
 class PortStatus(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
@@ -80,7 +80,7 @@ class PublishedService(msgspec.Struct, frozen=True):
 
 def given(texts: Iterable[str]) -> tuple[Address, ...]:
     """Of IP addresses and host names, in order."""
-    return in_order(Address(ip=text) if _is_ip(text) else Address(hostname=text) for text in texts if text)
+    return in_order(Address(ip=text) if is_address(text) else Address(hostname=text) for text in texts if text)
 
 
 def in_order(addresses: Iterable[Address]) -> tuple[Address, ...]:
@@ -95,11 +95,3 @@ def in_order(addresses: Iterable[Address]) -> tuple[Address, ...]:
 def shown(addresses: Iterable[Address]) -> str:
     """For the log."""
     return ", ".join(address.hostname or address.ip for address in addresses)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -4,14 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import ClassVar
 
 import msgspec
 
 from ingressd.resources.finding import Finding, invalid, missing
 from ingressd.resources.metadata import KubernetesObject, Part, ServiceMetadata
-from ingressd.resources.syntax import label_fault, port_fault, subdomain_fault
+from ingressd.resources.syntax import is_address, label_fault, port_fault, subdomain_fault
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _DECIMAL = re.compile(r"[0-9]{1,5}")
@@ -89,7 +88,7 @@ class ServiceSpec(Part, frozen=True):
         name = self.external_name.removesuffix(".").lower()
         if not name:
             yield missing("spec.externalName", "a Service of type ExternalName needs a DNS name")
-        elif subdomain_fault(name) and not _is_address(name):
+        elif subdomain_fault(name) and not is_address(name):
             yield invalid("spec.externalName", self.external_name, "write a DNS name, without scheme, port and path")
 
 
@@ -107,11 +106,3 @@ class Service(KubernetesObject, frozen=True, kw_only=True):
     @staticmethod
     def _name_fault(name: str) -> str:
         return label_fault(name)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

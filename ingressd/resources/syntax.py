@@ -1,9 +1,10 @@
-"""The syntax of names, hosts and ports. Each function answers what is wrong, fit to follow the value, or "".
+"""The syntax of names, hosts and ports. Each `..._fault` answers what is wrong, fit to follow the value, or "".
 
 Sources: k8s.io/apimachinery/pkg/util/validation (RFC 1123, RFC 6335), networking.k8s.io/v1 IngressRule.host.
 """
 
 import re
+from ipaddress import ip_address
 
 from ingressd.resources.finding import plain
 
@@ -82,3 +83,12 @@ def key_fault(text: str) -> str:
     if _KEY_NAME.fullmatch(name):
         return ""
     return "write letters, digits, `-`, `_` and `.` in a key, beginning and ending with a letter or digit"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
