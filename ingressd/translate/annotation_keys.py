@@ -1,9 +1,11 @@
 """The annotations that ingress-nginx v1.15.1 knows, without its prefix, and what people write instead of them.
 
-Data only: being listed here gives a key no effect.
+Being listed here gives a key no effect.
 """
 
 PREFIX = "nginx.ingress.kubernetes.io/"
+INVALID = "InvalidAnnotation"
+"""The reason of Problems of values that cannot be understood."""
 
 OWN_KEYS = frozenset(
     {
@@ -244,3 +246,8 @@ LIKE_PREFIXES = frozenset(
     }
 )
 """Prefixes under which keys of ingress-nginx are found by mistake. (ingress-nginx ignores them without a word.)"""
+
+
+def field_of(key: str) -> str:
+    """The place of an annotation in its object, as a Problem names it; `key` is whole."""
+    return f"metadata.annotations[{key}]"

@@ -18,6 +18,7 @@ from ingressd.translate.annotation_keys import (
     PREFIX,
     PROTECTIVE,
     REMARKS,
+    field_of,
 )
 
 CANARY = f"{PREFIX}canary"
@@ -43,7 +44,7 @@ def annotation_faults(annotations: Mapping[str, str]) -> Iterator[tuple[str, str
     since the API server allows ten thousand."""
     faults = ((key, fault) for key in annotations if (fault := _fault(key)) is not None)
     for key, fault in islice(faults, _MOST_KEYS):
-        yield f"metadata.annotations[{key}]", *fault
+        yield field_of(key), *fault
 
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)

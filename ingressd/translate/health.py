@@ -19,10 +19,9 @@ from ingressd.resources.duration import parse_duration
 from ingressd.resources.finding import shown
 from ingressd.resources.metadata import OWN_PREFIX
 from ingressd.resources.syntax import LAST_PORT, subdomain_fault
-from ingressd.translate.annotation_keys import OWN_KEYS
+from ingressd.translate.annotation_keys import INVALID, OWN_KEYS, field_of
 from ingressd.translate.annotations import annotation_faults
 
-INVALID = "InvalidAnnotation"
 CONFLICT = "HealthCheckConflict"
 
 OFF = "off"
@@ -298,14 +297,14 @@ class Checks:
             f"the {what} of port {key.port} of Service {key.service} is that of {winner}, which {why}: write the same "
             "there, or take it out here"
         )
-        field = f"metadata.annotations[{OWN_PREFIX}{annotation}]"
+        field = field_of(OWN_PREFIX + annotation)
         self.problems.append(Problem(loser, CONFLICT, message, field, Severity.WARNING))
 
 
 def _problems(ref: ObjectRef, found: Read) -> Iterator[Problem]:
     for name, message in found.faults:
         key = OWN_PREFIX + name
-        yield Problem(ref, INVALID, f"{key} is {message}", f"metadata.annotations[{key}]")
+        yield Problem(ref, INVALID, f"{key} is {message}", field_of(key))
 
 
 def _backends(ingress: Ingress) -> Iterator[IngressBackend]:

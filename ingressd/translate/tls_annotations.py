@@ -14,10 +14,9 @@ from ingressd.model import ClientAuth, ClientAuthMode, SecretName, Severity, Ups
 from ingressd.resources.boolean import parse_boolean
 from ingressd.resources.finding import shown
 from ingressd.resources.syntax import label_fault, subdomain_fault
-from ingressd.translate.annotation_keys import PREFIX
+from ingressd.translate.annotation_keys import INVALID, PREFIX, field_of
 from ingressd.translate.ciphers import selects_ciphers
 
-INVALID = "InvalidAnnotation"
 NO_EFFECT = "AnnotationWithoutEffect"
 
 KEYS = frozenset(
@@ -287,7 +286,8 @@ class _Reading:
 
 
 def annotation_field(key: str) -> str:
-    return f"metadata.annotations[{PREFIX}{key}]"
+    """The place of an annotation of ingress-nginx; `key` is without prefix."""
+    return field_of(PREFIX + key)
 
 
 def _alternatives(text: str) -> list[str] | None:

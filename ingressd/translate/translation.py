@@ -8,6 +8,7 @@ from ingressd.model import ClusterKey, ObjectRef, Problem, Route, Severity, Snap
 from ingressd.resources import Ingress, Store
 from ingressd.resources.finding import shown
 from ingressd.resources.store import Name
+from ingressd.translate.annotation_keys import field_of
 from ingressd.translate.annotations import CANARY, annotation_faults, is_canary
 from ingressd.translate.backends import Backends
 from ingressd.translate.classes import CLASS_ANNOTATION, Classes
@@ -184,7 +185,7 @@ def _default(options: Options, backends: Backends, problems: list[Problem]) -> R
 def _no_canary(ref: ObjectRef) -> Problem:
     """A canary never serves alone: taken for an ordinary Ingress, it could win all the traffic of the main one."""
     message = "canaries are not supported yet: this Ingress gets no request, the main one gets them all"
-    return Problem(ref, "CanaryNotServed", message, f"metadata.annotations[{CANARY}]")
+    return Problem(ref, "CanaryNotServed", message, field_of(CANARY))
 
 
 def _remarks(ingress: Ingress) -> Iterator[Problem]:
@@ -195,5 +196,4 @@ def _remarks(ingress: Ingress) -> Iterator[Problem]:
     annotated, named = annotations.get(CLASS_ANNOTATION), ingress.spec.ingress_class_name
     if annotated is not None and named is not None and annotated != named:
         message = f"{shown(annotated)} is not read: spec.ingressClassName is {shown(named)} and goes first"
-        field = f"metadata.annotations[{CLASS_ANNOTATION}]"
-        yield Problem(ingress.ref, "ClassAnnotationIgnored", message, field, Severity.WARNING)
+        yield Problem(ingress.ref, "ClassAnnotationIgnored", message, field_of(CLASS_ANNOTATION), Severity.WARNING)
