@@ -253,29 +253,34 @@ class _Resolving:
             self._places.setdefault(DEFAULT_PLACE, fallback)
 
     def trust(self, trust: _Trust) -> None:
+        """Finds what an annotation names a Secret for: authorities to verify clients or endpoints with, and for
+        endpoints a certificate to show them, if the Secret is to have one."""
         name = trust.secret
-        secret = self._store.secret(name.namespace, name.name)
-        flaws: list[Flaw] = []
-        if trust.authorities:
-            found = self._keyring.bundle(self._store, name)
-            self._asked_bundles.add(name)
-            if isinstance(found, Flaw):
-                flaws.append(found)
-            if (bundle := self._keyring.bundles.get(name)) is not None:
-                self._bundles[name] = bundle
-        if not trust.of_clients and (secret is None or CERTIFICATE in (*secret.data, *secret.string_data)):
-            chosen, flaw = self._choose(name, f"{_CLIENT_PLACE}{name}")
-            if flaw is not None and flaw not in flaws:
-                flaws.append(flaw)
-            lacking = chosen is None
-        else:
-            lacking = False
+        flaws = [self._find_authorities(name)] if trust.authorities else []
+        lacking = False
+        if not trust.of_clients and self._may_have_certificate(name):
+            shown_to_endpoints, flaw = self._choose(name, f"{_CLIENT_PLACE}{name}")
+            lacking = shown_to_endpoints is None
+            flaws.append(flaw)
         if trust.authorities and name not in self._bundles:
             instead = "nobody can be verified"
         else:
             instead = "no certificate is shown to endpoints" if lacking else "what was there before stays in use"
-        for flaw in flaws:
-            self._problems.append(Problem(trust.ingress, flaw.reason, f"{flaw.message}: {instead}", trust.field))
+        # A Secret that is missing is a flaw for both, and said once.
+        for each in dict.fromkeys(filter(None, flaws)):
+            self._problems.append(Problem(trust.ingress, each.reason, f"{each.message}: {instead}", trust.field))
+
+    def _find_authorities(self, name: SecretName) -> Flaw | None:
+        found = self._keyring.bundle(self._store, name)
+        self._asked_bundles.add(name)
+        if (bundle := self._keyring.bundles.get(name)) is not None:
+            self._bundles[name] = bundle
+        return found if isinstance(found, Flaw) else None
+
+    def _may_have_certificate(self, name: SecretName) -> bool:
+        """A Secret with authorities only is as good; of one that is missing nobody knows."""
+        secret = self._store.secret(name.namespace, name.name)
+        return secret is None or CERTIFICATE in (*secret.data, *secret.string_data)
 
     def settled(self, chosen: Mapping[str, Certificate]) -> dict[str, SecretName]:
         """The certificates of the hosts by name. Where a Secret's former certificate is still needed beside the one it
