@@ -4,12 +4,18 @@ import asyncio
 import contextlib
 import random
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
 from ingressd.model import Limits, Timeouts
+from ingressd.proxy.context import Context
+from ingressd.proxy.gate import Gate
+from ingressd.proxy.tls_server import TlsServer
+from ingressd.telemetry.logwriter import LogWriter
 from tests.kit import Client, Upstream, Worker, always, get, ok, serving
 from tests.proxy.tls.conftest import Pki
 from tests.proxy.tls.kit import Secure, connected, fetch, secured, settings, unverified
@@ -51,6 +57,29 @@ async def test_only_so_many_wait_and_those_who_are_quick_get_through(pki: Pki) -
             lambda: worker.counter("tls_handshake_failures", "crowded_out") == 16, "the oldest were dropped"
         )
         assert worker.gauge("tls_handshakes_open") == 9
+
+
+async def test_in_each_turn_of_the_loop_one_handshake_is_begun() -> None:
+    context = Context(settings(), asyncio.get_running_loop(), LogWriter(sys.stdout.fileno()))
+    gate = Gate(context, context.tls)
+    begun = []
+
+    class Server:
+        def first_step(self) -> None:
+            begun.append(self)
+
+    servers = [Server() for _ in range(4)]
+    for server in servers[:3]:
+        gate.submit(cast(TlsServer, server))
+    assert begun == servers[:1]
+    for count in (2, 3):
+        await asyncio.sleep(0)
+        assert begun == servers[:count]
+    gate.submit(cast(TlsServer, servers[3]))
+    assert begun == servers[:3], "the poller has handed out nothing since the first"
+    await asyncio.sleep(0)
+    assert begun == servers
+    context.poller.close()
 
 
 async def requests(client: Secure, beside: Callable[[], Awaitable[None]] | None = None) -> float:
