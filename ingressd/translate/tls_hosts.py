@@ -3,6 +3,13 @@
 Ingresses come oldest first. Who names a Secret for a host first has it, and so with the certificates that clients have
 to show: both hold for a host as a whole, whichever Ingress a path belongs to. Only hosts that an Ingress has rules for
 can be claimed, so that nobody sets the certificate of somebody else's host.
+
+An example. One Ingress has a rule for `*.example.com` and a Secret for it, another a rule for `a.example.com` and
+`auth-tls-secret`. Connections that name `b.example.com` find the TLS host of the wildcard: its certificate, and clients
+show nothing. `a.example.com` gets a TLS host of its own, with what its clients must show; its certificate, of which
+nobody says anything, is that of the wildcard. Were there no second Ingress, but `a.example.com` among the hosts of the
+first one's `spec.tls`, with another Secret, it would get a TLS host with that certificate: its requests are those of the
+wildcard, and a rule for the wildcard is enough to claim it, as long as nobody has a rule for the very host (`own`).
 """
 
 from collections import defaultdict
@@ -192,7 +199,7 @@ class TlsHosts:
     def _tls_hosts(self, certificates: Mapping[str, SecretName]) -> Iterator[TlsHost]:
         """A host that something is said of; and one of which nothing is said, if a wider one would speak for it. From a
         wider one a virtual host has the certificate, but not what clients must show. A name that is no virtual host
-        has that too: its requests are those of the wider one."""
+        has that too: its requests are those of the wider one, its `speaker`."""
         all_needed = self._options.ssl_reject_handshake
         asking = self._client_auths.keys() | self.passthrough.keys()
         names = set(self._names)

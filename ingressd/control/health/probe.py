@@ -1,7 +1,6 @@
 """Asks one endpoint once."""
 
 import asyncio
-import errno
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -11,12 +10,10 @@ from yarl import URL
 
 from ingressd import __version__
 from ingressd.model import CheckType, Endpoint, HealthCheck
+from ingressd.proxy.ejection import OURS
 
 Probe = Callable[[Endpoint, HealthCheck], Awaitable[str]]
 """Gives what is wrong, empty if nothing is. Raises nothing but CancelledError and NotAsked."""
-
-EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""This machine lacks descriptors or memory."""
 
 HEADERS = {"User-Agent": f"ingressd-health-check/{__version__}", "Accept": "*/*"}
 
@@ -44,7 +41,7 @@ class Prober:
         except TimeoutError:
             return f"no answer within {check.timeout:g} s"
         except OSError as error:
-            if error.errno in EXHAUSTED:
+            if error.errno in OURS:
                 raise NotAsked(_reason(error)) from error
             return _reason(error)
         except Exception as error:  # whatever it is that an answer makes the library raise, the check has failed
