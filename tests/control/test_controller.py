@@ -1,11 +1,12 @@
 """The controller's loop with a source of our own: what a defect in translation may and may not do."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
@@ -120,6 +121,16 @@ async def test_a_defect_in_translation_leaves_in_force_what_was_published(monkey
         await metric(made, "ingressd_snapshot_generation", 2.0)
         assert value(made, "nginx_ingress_controller_config_last_reload_successful") == 1
         assert [host.host for host in made.snapshot.virtual_hosts] == ["a.example", "c.example"]
+
+
+async def test_what_a_worker_had_open_is_gone_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, changes(CLASS)) as made:
+        await metric(made, "ingressd_workers_ready", 1.0)
+        made.post(Said(0, Report(gauges=(Sample("tls_handshakes_open", "", 5.0),))))
+        await metric(made, "ingressd_tls_handshakes_open", 5.0)
+        os.kill(made.workers()[0].pid, SIGKILL)
+        await metric(made, "ingressd_tls_handshakes_open", 0.0)
+        await metric(made, "ingressd_worker_restarts_total", 1.0)
 
 
 async def test_changes_that_wait_together_are_published_together(monkeypatch: pytest.MonkeyPatch) -> None:
