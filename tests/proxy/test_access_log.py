@@ -21,6 +21,7 @@ from tests.kit import (
     eventually,
     get,
     ok,
+    pause,
     request,
     route,
     serving,
@@ -212,9 +213,24 @@ async def test_the_user_is_that_of_basic_credentials(authorization: str, user: s
 async def test_what_is_no_request_is_a_line_of_the_same_format(data: bytes) -> None:
     async with Worker() as worker:
         async with Client(worker.port) as client:
-            await client.ask(data)
+            response = await client.ask(data)
         [line] = await worker.logged(1)
-        assert fields(line)["status"] in ("400", "505")
+        found = fields(line)
+        assert found["status"] in ("400", "505")
+        assert (found["request_length"], found["body_bytes_sent"]) == (str(len(data)), str(len(response.body)))
+
+
+async def test_the_time_of_a_request_begins_with_its_own_first_byte() -> None:
+    now = asyncio.get_running_loop().time
+    async with Worker() as worker, Client(worker.port) as client:
+        await client.ask(get("/first"))
+        await pause(0.1)
+        start = now()
+        await client.ask(get("/second"))
+        took = now() - start
+        _, line = await worker.logged(2)
+        # The worker rounds both ends to milliseconds, and so does the log.
+        assert float(fields(line)["request_time"]) < took + 0.01
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, JSON], ids=["text", "json"])
