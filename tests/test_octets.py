@@ -48,8 +48,12 @@ def send(int descriptor, bytes data, Py_ssize_t start):
 
 def accept(listening):
     return octets.accept(listening)
+
 def poll(epoll, int descriptor):
     return octets.poll(epoll, descriptor)
+
+def write_lines(int descriptor, bytes lines, Py_ssize_t start, Py_ssize_t longest):
+    return octets.write_lines(descriptor, lines, start, longest)
 """
 
 
@@ -62,6 +66,7 @@ class Octets(Protocol):
     def send(self, descriptor: int, data: bytes, start: int) -> int: ...
     def accept(self, listening: socket.socket) -> tuple[int, object] | None: ...
     def poll(self, epoll: select.epoll, descriptor: int) -> list[int]: ...
+    def write_lines(self, descriptor: int, lines: bytes, start: int, longest: int) -> int: ...
 
 
 KINDS = ["python"]
@@ -282,3 +287,51 @@ def test_poll(functions: Octets) -> None:
         }
     with pytest.raises((OSError, ValueError)):
         functions.poll(epoll, -1)
+
+
+# --- write_lines
+
+
+def test_write_lines_writes_whole_lines_at_a_time(functions: Octets) -> None:
+    # Of a socket of datagrams each write can be told from the next.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.settimeout(DEADLINE)
+
+        @given(st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"") + b"\n"), max_size=20))
+        def check(lines: list[bytes]) -> None:
+            before, batch = b"before\n", b"".join(lines)
+            assert functions.write_lines(ours.fileno(), before + batch, len(before), 16) == len(before + batch)
+            left = batch
+            while left:
+                part = theirs.recv(1 << 16)
+                assert left.startswith(part)
+                assert part.endswith(b"\n")
+                assert len(part) <= 16 or part.count(b"\n") == 1
+                left = left[len(part) :]
+                # As many as there was room for.
+                assert not left or len(part) + left.index(b"\n") + 1 > 16
+
+        check()
+        assert functions.write_lines(ours.fileno(), b"a line without its end", 2, 4) == 22
+        assert theirs.recv(1 << 16) == b"line without its end"
+
+
+def test_write_lines_gives_how_far_it_came(functions: Octets) -> None:
+    reading, writing = os.pipe()
+    lines = b"".join(b"%06d\n" % number for number in range(50_000))
+    try:
+        os.set_blocking(writing, False)
+        at = functions.write_lines(writing, lines, 0, select.PIPE_BUF)
+        assert 0 < at < len(lines)
+        assert functions.write_lines(writing, lines, at, select.PIPE_BUF) == at
+        received = os.read(reading, 1 << 20)
+        assert received == lines[:at]
+        assert functions.write_lines(writing, lines, at, select.PIPE_BUF) > at
+        os.close(reading)
+        with pytest.raises(BrokenPipeError):
+            functions.write_lines(writing, lines, 0, select.PIPE_BUF)
+        reading = os.dup(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -4,7 +4,7 @@ from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint16_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy, strerror
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -43,6 +43,14 @@ cdef extern from "<arpa/inet.h>" nogil:
     const char* inet_ntop(int family, const void* address, char* text, socklen_t size)
     uint16_t ntohs(uint16_t)
     uint32_t ntohl(uint32_t)
+
+
+cdef extern from "<string.h>" nogil:
+    const void* memrchr(const void* text, int byte, size_t size)
+
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t c_write "write"(int descriptor, const void* data, size_t size)
 
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -150,3 +158,30 @@ cdef inline list poll(object epoll, int descriptor):
         ready.append(events[number].data.fd)
         ready.append(events[number].events)
     return ready
+
+
+cdef inline Py_ssize_t write_lines(int descriptor, bytes lines, Py_ssize_t start, Py_ssize_t longest) except -1:
+    # All of it without the interpreter's lock: to get it back takes as long as others hold it.
+    cdef const char* text = PyBytes_AS_STRING(lines)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(lines)
+    cdef Py_ssize_t part
+    cdef ssize_t written = 0
+    cdef const void* last
+    cdef int failure = 0
+    with nogil:
+        while start < size:
+            part = size - start
+            if part > longest:
+                last = memrchr(text + start, 10, longest)
+                if last == NULL:
+                    last = memchr(text + start, 10, part)
+                if last != NULL:
+                    part = <const char*>last - (text + start) + 1
+            written = c_write(descriptor, text + start, part)
+            if written < 0:
+                failure = errno
+                break
+            start += written
+    if failure != 0 and failure != EAGAIN and failure != EINTR:
+        raise OSError(failure, strerror(failure).decode())
+    return start

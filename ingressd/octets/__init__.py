@@ -4,6 +4,7 @@ This is the meaning; compiled modules use the same functions as `__init__.pxd` h
 that it is not taken for a module that is compiled itself.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -57,3 +58,17 @@ def poll(epoll: select.epoll, descriptor: int) -> list[int]:
     """What is ready now: a descriptor and its events (epoll_ctl(2)), the next descriptor and its events, and so on.
     `descriptor` is that of `epoll`. Raises OSError."""
     return [number for ready in epoll.poll(0, EVENTS) for number in ready]
+
+
+def write_lines(descriptor: int, lines: bytes, start: int, longest: int) -> int:
+    """Writes `lines` from `start` on, where a line begins, in parts of whole lines: of `longest` bytes at most, or of one
+    line that is longer. Gives how far it came: to the end, unless a signal comes in between or a non-blocking
+    descriptor takes no more. Raises OSError. Other threads run meanwhile."""
+    view = memoryview(lines)
+    with contextlib.suppress(BlockingIOError):
+        while start < len(lines):
+            end = len(lines)
+            if end - start > longest:
+                end = lines.rfind(b"\n", start, start + longest) + 1 or lines.find(b"\n", start) + 1 or end
+            start += os.write(descriptor, view[start:end])
+    return start

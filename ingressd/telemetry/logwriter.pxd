@@ -1,3 +1,8 @@
+cimport cython
+
+from ingressd cimport octets
+
+
 cdef Py_ssize_t BATCH
 
 
@@ -15,3 +20,5 @@ cdef class LogWriter:
     cdef object _thread
 
     cpdef write(self, bytes line)
+    @cython.locals(at=Py_ssize_t)
+    cdef _write(self, bytes batch)

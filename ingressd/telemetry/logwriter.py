@@ -14,6 +14,8 @@ import stat
 import threading
 from collections import deque
 
+from ingressd import octets
+
 MAX_PENDING = 4 * 1024 * 1024
 """Bytes of lines that may wait for a slow reader; about 15,000 lines."""
 
@@ -113,15 +115,7 @@ class LogWriter:
                     self._written += lines
 
     def _write(self, batch: bytes) -> None:
-        view = memoryview(batch)
         at = 0
-        while at < len(batch):
-            end = len(batch)
-            if end - at > self._longest:
-                # To the end of a line: the last that fits, or that of one that does not.
-                end = batch.rfind(b"\n", at, at + self._longest) + 1 or batch.find(b"\n", at) + 1 or end
-            try:
-                at += os.write(self._descriptor, view[at:end])
-            except BlockingIOError:
-                # Somebody else made this descriptor non-blocking.
-                select.select([], [self._descriptor], [])
+        while (at := octets.write_lines(self._descriptor, batch, at, self._longest)) < len(batch):
+            # Somebody else made this descriptor non-blocking.
+            select.select([], [self._descriptor], [])

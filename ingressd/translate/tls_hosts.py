@@ -8,8 +8,8 @@ An example. One Ingress has a rule for `*.example.com` and a Secret for it, anot
 `auth-tls-secret`. Connections that name `b.example.com` find the TLS host of the wildcard: its certificate, and clients
 show nothing. `a.example.com` gets a TLS host of its own, with what its clients must show; its certificate, of which
 nobody says anything, is that of the wildcard. Were there no second Ingress, but `a.example.com` among the hosts of the
-first one's `spec.tls`, with another Secret, it would get a TLS host with that certificate: its requests are those of the
-wildcard, and a rule for the wildcard is enough to claim it, as long as nobody has a rule for the very host (`own`).
+first one's `spec.tls`, with another Secret, it would get a TLS host with that certificate: its requests are those of
+the wildcard, and a rule for that is enough to claim it, as long as nobody has a rule for the very host (`own`).
 """
 
 from collections import defaultdict
