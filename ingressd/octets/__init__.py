@@ -61,8 +61,8 @@ def poll(epoll: select.epoll, descriptor: int) -> list[int]:
 
 
 def write_lines(descriptor: int, lines: bytes, start: int, longest: int) -> int:
-    """Writes `lines` from `start` on, where a line begins, in parts of whole lines: of `longest` bytes at most, or of one
-    line that is longer. Gives how far it came: to the end, unless a signal comes in between or a non-blocking
+    """Writes `lines` from `start` on, where a line begins, in parts of whole lines: of `longest` bytes at most, or of
+    one line that is longer. Gives how far it came: to the end, unless a signal comes in between or a non-blocking
     descriptor takes no more. Raises OSError. Other threads run meanwhile."""
     view = memoryview(lines)
     with contextlib.suppress(BlockingIOError):

@@ -22,8 +22,8 @@ SERVING, EJECTED, OFFERED, TRIED = range(4)
 """Of an endpoint: in service; out until its time is over; waiting for the request that tries it; until that ends.
 
 From SERVING to EJECTED by `failed`, to OFFERED by `tick`, to TRIED by `begin_trial`, which the cluster calls that sends
-the request (`ClusterState.pick`). From TRIED to SERVING by `answered`, to EJECTED by `failed`, or to OFFERED by `tick` if
-it led to nothing. To SERVING by `forget`, from anywhere.
+the request (`ClusterState.pick`). From TRIED to SERVING by `answered`, to EJECTED by `failed`, or to OFFERED by `tick`
+if it led to nothing. To SERVING by `forget`, from anywhere.
 """
 
 PATIENCE = 1.0
