@@ -96,7 +96,7 @@ class Upstream:
     @property
     def open(self) -> int:
         """How many connections have a script that still runs."""
-        return len(self._tasks) - 1
+        return len(self._tasks)
 
     async def all_closed(self) -> None:
         """Waits until no script runs any more."""
@@ -107,17 +107,21 @@ class Upstream:
         await eventually(lambda: len(self.requests) >= count, f"{count} requests at {self.endpoint}")
 
     async def __aenter__(self) -> Self:
-        self._start(self._accept())
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
         running = list(self._tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self._socket.close()
+        for connection in self.connections:
+            # A script that was cancelled before it began has closed nothing.
+            connection.close()
         if self._errors and error is None:
             raise self._errors[0]
         if self._errors and error is not None:
@@ -126,19 +130,18 @@ class Upstream:
                 f"{len(self._errors)} scripts of {self.endpoint} had failed, the first with {self._errors[0]!r}"
             )
 
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._socket.accept()
+        except BlockingIOError:
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(sock, self, len(self.connections))
+        self.connections.append(connection)
+        task = asyncio.get_running_loop().create_task(self._run(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(self._socket)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(sock, self, len(self.connections))
-            self.connections.append(connection)
-            self._start(self._run(connection))
 
     async def _run(self, connection: Connection) -> None:
         try:
