@@ -24,7 +24,7 @@ import pytest
 
 from ingressd.aio import spawn
 from ingressd.demo import upstream, websocket
-from ingressd.demo.ports import free_port
+from ingressd.demo.ports import ADDRESS, free_port
 from ingressd.demo.upstream import Server
 from tests.kit import DEADLINE, Client, chunked, get, request
 
@@ -305,3 +305,14 @@ async def _frame(client: Client) -> tuple[int, bytes]:
     if size >= 126:
         size = int.from_bytes(await client.read_exactly(2 if size == 126 else 8), "big")
     return first, await client.read_exactly(size)
+
+
+def test_a_free_port_is_for_one_who_asks_and_no_other() -> None:
+    taken = {free_port() for _ in range(20)}
+    assert len(taken) == 20
+    for number in taken:
+        # Who looks for a free one meets it, in whatever process; who was given it can listen on it.
+        with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+            other.bind((ADDRESS, number))
+        with socket.create_server((ADDRESS, number)):
+            pass
