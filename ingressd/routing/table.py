@@ -52,7 +52,7 @@ class Decision:
 
 
 _NO_PATHS: dict[bytes, Decision] = {}
-"""Shared by the many hosts that have only `/`: to look into one of their own would be to wait for its memory."""
+"""Shared by the many hosts that have only `/`, so that these have no dictionaries of their own."""
 
 
 class HostTable:

@@ -31,8 +31,7 @@ class Series:
     def __init__(self) -> None:
         self.requests = 0
         self.values = array("d", bytes(8 * len(_BOUNDS)))
-        """As in RequestSeries. What one request adds to is in few cache lines: with thousands of hosts in use these are
-        what it waits for."""
+        """As in RequestSeries: what a request adds to lies close together."""
 
     def observe(self, which: int, value: float) -> None:
         """Counts `value` in histogram number `which` of link.HISTOGRAMS."""
